@@ -1,0 +1,477 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The robot contract: which topic is which camera, state and action, at what rate, in what order.
+
+One YAML file a robot says once what recording, alignment, training, export and serving all need.
+It is validated when read, embedded in every episode, dataset, checkpoint and bundle, and compared
+wherever two of them meet. Values are matched by name, never by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+import difflib
+import hashlib
+import json
+import math
+from pathlib import Path
+import re
+from typing import Any
+
+import yaml
+
+from ssl_vla_ros.errors import ContractError
+
+#: Message types a stream of numbers may have, and the fields that may be read from each.
+STREAM_TYPES: Mapping[str, tuple[str, ...]] = {
+    'sensor_msgs/JointState': ('position', 'velocity', 'effort'),
+    'trajectory_msgs/JointTrajectory': ('positions', 'velocities'),
+    'geometry_msgs/TwistStamped': ('twist',),
+    'geometry_msgs/PoseStamped': ('pose',),
+    'std_msgs/Float64MultiArray': ('data',),
+}
+IMAGE_TYPES = ('sensor_msgs/Image', 'sensor_msgs/CompressedImage')
+#: The only types without a header: their rows carry the receive time and are flagged.
+UNSTAMPED_TYPES = ('std_msgs/Float64MultiArray',)
+_COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    'twist': ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z'),
+    'pose': ('position.x', 'position.y', 'position.z',
+             'orientation.x', 'orientation.y', 'orientation.z', 'orientation.w'),
+}
+_RELIABILITY = ('reliable', 'best_effort')
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_TOPIC = re.compile(r'[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera: where it is published and the size kept of it in datasets (pixels)."""
+
+    name: str
+    topic: str
+    type: str
+    height: int
+    width: int
+    reliability: str = 'reliable'
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One topic that carries numbers, and the ``names`` of those numbers that are used."""
+
+    topic: str
+    type: str
+    field: str
+    names: tuple[str, ...]
+    reliability: str = 'reliable'
+
+    @property
+    def stamped(self) -> bool:
+        """Whether the messages carry a header stamp of their own."""
+        return self.type not in UNSTAMPED_TYPES
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the values in datasets: velocities and efforts are marked as such."""
+        if self.field in ('velocity', 'effort', 'velocities'):
+            return tuple(f'{name}.{self.field}' for name in self.names)
+        return self.names
+
+
+@dataclass(frozen=True)
+class Sync:
+    """How streams are brought to the control clock, and how far off a stamp may be (seconds)."""
+
+    image: str = 'nearest'
+    state: str = 'linear'
+    action: str = 'next'
+    max_skew_s: float = 0.05
+    max_flagged_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class ActionLimit:
+    """Range of one commanded value, and the most it may change from one tick to the next."""
+
+    min: float
+    max: float
+    max_step: float
+
+
+@dataclass(frozen=True)
+class JointLimit:
+    """Range of a joint in rad (or m) within which the policy may go on commanding."""
+
+    min: float
+    max: float
+    margin: float = 0.0
+    max_velocity: float = math.inf
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the policy may command. A contract without limits records, but runs no policy."""
+
+    input_timeout_s: float
+    action: Mapping[str, ActionLimit]
+    joints: Mapping[str, JointLimit]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A validated robot contract; ``source`` is the file it came from, for error messages."""
+
+    robot: str
+    rate_hz: int
+    cameras: tuple[Camera, ...]
+    state: tuple[Stream, ...]
+    action: tuple[Stream, ...]
+    evaluation: tuple[Stream, ...]
+    sync: Sync
+    limits: Limits | None
+    source: str
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state's values, in their order."""
+        return tuple(name for stream in self.state for name in stream.columns)
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the action's values, in their order."""
+        return tuple(name for stream in self.action for name in stream.columns)
+
+    @property
+    def evaluation_names(self) -> tuple[str, ...]:
+        """Names of the values recorded for evaluation alone (never an input of a policy)."""
+        return tuple(name for stream in self.evaluation for name in stream.columns)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras, in their order."""
+        return tuple(camera.name for camera in self.cameras)
+
+    def topics(self) -> dict[str, str]:
+        """Every topic with its message type, cameras first."""
+        found = {camera.topic: camera.type for camera in self.cameras}
+        for stream in (*self.state, *self.action, *self.evaluation):
+            found[stream.topic] = stream.type
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract as plain JSON-ready values; ``parse_contract`` reads it back."""
+        data: dict[str, Any] = {
+            'robot': self.robot,
+            'rate_hz': self.rate_hz,
+            'cameras': {
+                camera.name: {
+                    'topic': camera.topic, 'type': camera.type, 'height': camera.height,
+                    'width': camera.width, 'reliability': camera.reliability}
+                for camera in self.cameras},
+            'sync': {
+                'image': self.sync.image, 'state': self.sync.state, 'action': self.sync.action,
+                'max_skew_s': self.sync.max_skew_s,
+                'max_flagged_fraction': self.sync.max_flagged_fraction},
+        }
+        for part in ('state', 'action', 'evaluation'):
+            data[part] = [
+                {'topic': stream.topic, 'type': stream.type, 'field': stream.field,
+                 'names': list(stream.names), 'reliability': stream.reliability}
+                for stream in getattr(self, part)]
+        if self.limits is not None:
+            data['limits'] = {
+                'input_timeout_s': self.limits.input_timeout_s,
+                'action': {
+                    name: {'min': limit.min, 'max': limit.max, 'max_step': limit.max_step}
+                    for name, limit in self.limits.action.items()},
+                'joints': {
+                    name: {'min': limit.min, 'max': limit.max, 'margin': limit.margin}
+                    | ({} if math.isinf(limit.max_velocity)
+                       else {'max_velocity': limit.max_velocity})
+                    for name, limit in self.limits.joints.items()},
+            }
+        return data
+
+    def digest(self) -> str:
+        """SHA-256 of the contract's content; the file's name and comments do not matter."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(',', ':'))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class _Section:
+    """A mapping under validation, which knows where it stands in which file."""
+
+    def __init__(self, data: object, source: str, path: str, known: Iterable[str]) -> None:
+        self.source = source
+        self.path = path
+        if not isinstance(data, Mapping):
+            raise ContractError(
+                f'{source}: {path or "the file"} must be a mapping, '
+                f'not {data!r}')
+        self.data: Mapping[Any, Any] = data
+        known = tuple(known)
+        for key in data:
+            if key not in known:
+                raise ContractError(
+                    f'{source}: unknown key {self.name(str(key))!r} '
+                    f'(value {data[key]!r}){suggestion(str(key), known)}')
+
+    def name(self, key: str) -> str:
+        return f'{self.path}.{key}' if self.path else key
+
+    def fail(self, key: str, value: object, want: str) -> ContractError:
+        return ContractError(f'{self.source}: {self.name(key)} is {value!r}, must be {want}')
+
+    def need(self, key: str) -> Any:
+        if key not in self.data:
+            raise ContractError(
+                f'{self.source}: {self.name(key)} is missing; add it '
+                '(config/robots/ has complete examples)')
+        return self.data[key]
+
+    def text(self, key: str, pattern: re.Pattern[str], want: str) -> str:
+        value = self.need(key)
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self.fail(key, value, want)
+        return value
+
+    def choice(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
+        allowed = tuple(allowed)
+        value = self.need(key) if default is None else self.data.get(key, default)
+        if value not in allowed:
+            raise self.fail(
+                key, value,
+                f'one of {", ".join(allowed)}{suggestion(str(value), allowed)}')
+        return str(value)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.need(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.fail(key, value, f'a whole number from {low} to {high}')
+        return value
+
+    def number(self, key: str, default: float | None = None, *, low: float = -math.inf,
+               above: float = -math.inf) -> float:
+        value = self.need(key) if default is None else self.data.get(key, default)
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or math.isnan(value) or value < low or value <= above:
+            want = 'a number'
+            if above > -math.inf:
+                want = f'a number above {above:g}'
+            elif low > -math.inf:
+                want = f'a number, at least {low:g}'
+            raise self.fail(key, value, want)
+        return float(value)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Words to append to an error: the nearest known name, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    if near:
+        return f'; did you mean {near[0]!r}?'
+    return f'; known: {", ".join(names)}'
+
+
+def _camera(name: object, data: object, source: str) -> Camera:
+    path = f'cameras.{name}'
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ContractError(
+            f'{source}: cameras has the name {name!r}, must be letters, digits and _')
+    part = _Section(data, source, path, ('topic', 'type', 'height', 'width', 'reliability'))
+    return Camera(
+        name=name,
+        topic=part.text('topic', _TOPIC, 'a topic name such as camera/front/image_raw'),
+        type=part.choice('type', IMAGE_TYPES),
+        height=part.integer('height', 16, 4096),
+        width=part.integer('width', 16, 4096),
+        reliability=part.choice('reliability', _RELIABILITY, 'reliable'))
+
+
+def _stream(data: object, source: str, path: str) -> Stream:
+    part = _Section(data, source, path, ('topic', 'type', 'field', 'names', 'reliability'))
+    kind = part.choice('type', STREAM_TYPES)
+    fields = STREAM_TYPES[kind]
+    field = part.choice('field', fields, fields[0])
+    names = part.need('names')
+    if (not isinstance(names, list) or not names
+            or not all(isinstance(name, str) and name for name in names)):
+        raise part.fail('names', names, 'a list of at least one name')
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ContractError(
+                f'{source}: {part.name("names")} lists {name!r} twice; '
+                'each value needs a name of its own')
+        components = _COMPONENTS.get(field)
+        if components is not None and name not in components:
+            raise part.fail('names', name,
+                            f'one of {", ".join(components)}{suggestion(name, components)}')
+    return Stream(
+        topic=part.text('topic', _TOPIC, 'a topic name such as joint_states'),
+        type=kind, field=field, names=tuple(names),
+        reliability=part.choice('reliability', _RELIABILITY, 'reliable'))
+
+
+def _streams(root: _Section, key: str, required: bool) -> tuple[Stream, ...]:
+    data = root.need(key) if required else root.data.get(key, [])
+    if not isinstance(data, list) or (required and not data):
+        raise root.fail(key, data, 'a list of streams (topic, type, names)')
+    streams = tuple(
+        _stream(item, root.source, f'{root.name(key)}[{index}]')
+        for index, item in enumerate(data))
+    seen: dict[str, int] = {}
+    for index, stream in enumerate(streams):
+        for name in stream.columns:
+            if name in seen:
+                raise ContractError(
+                    f'{root.source}: {key}[{index}].names repeats {name!r}, '
+                    f'which {key}[{seen[name]}] has already; remove one')
+            seen[name] = index
+    return streams
+
+
+def _limits(root: _Section, actions: tuple[Stream, ...], state: tuple[Stream, ...]) -> Limits:
+    part = _Section(root.data['limits'], root.source, 'limits',
+                    ('input_timeout_s', 'action', 'joints'))
+    action_names = [name for stream in actions for name in stream.columns]
+    table = _Section(part.need('action'), root.source, 'limits.action', action_names)
+    action: dict[str, ActionLimit] = {}
+    for name in action_names:
+        entry = _Section(table.need(name), root.source, f'limits.action.{name}',
+                         ('min', 'max', 'max_step'))
+        low = entry.number('min')
+        action[name] = ActionLimit(
+            low, entry.number('max', above=low), entry.number('max_step', above=0.0))
+    state_names = [name for stream in state for name in stream.columns]
+    table = _Section(part.need('joints'), root.source, 'limits.joints', state_names)
+    joints: dict[str, JointLimit] = {}
+    for name in table.data:
+        entry = _Section(table.data[name], root.source, f'limits.joints.{name}',
+                         ('min', 'max', 'margin', 'max_velocity'))
+        low = entry.number('min')
+        limit = JointLimit(
+            low, entry.number('max', above=low), entry.number('margin', 0.0, low=0.0),
+            entry.number('max_velocity', math.inf, above=0.0))
+        if limit.min + limit.margin >= limit.max - limit.margin:
+            raise entry.fail('margin', limit.margin, 'less than half of the range')
+        joints[name] = limit
+    return Limits(part.number('input_timeout_s', above=0.0), action, joints)
+
+
+def parse_contract(data: object, source: str) -> Contract:
+    """
+    Validate a contract's content.
+
+    Parameters
+    ----------
+    data
+        What the YAML or JSON file holds.
+    source
+        The file's name, for error messages.
+
+    Raises
+    ------
+    ContractError
+        Naming file, key and value, for anything unknown, missing, doubled or out of range.
+
+    """
+    root = _Section(data, source, '', (
+        'robot', 'rate_hz', 'cameras', 'state', 'action', 'evaluation', 'sync', 'limits'))
+    cameras_data = root.need('cameras')
+    if not isinstance(cameras_data, Mapping):
+        raise root.fail('cameras', cameras_data, 'a mapping from camera name to camera')
+    cameras = tuple(_camera(name, item, source) for name, item in cameras_data.items())
+    state = _streams(root, 'state', required=True)
+    action = _streams(root, 'action', required=True)
+    evaluation = _streams(root, 'evaluation', required=False)
+    topics: dict[str, str] = {}
+    for camera in cameras:
+        if camera.topic in topics:
+            raise ContractError(
+                f'{source}: cameras.{camera.name}.topic is {camera.topic!r}, which '
+                f'{topics[camera.topic]} has already; each camera needs a topic of its own')
+        topics[camera.topic] = f'cameras.{camera.name}'
+    types = {camera.topic: camera.type for camera in cameras}
+    for stream in (*state, *action, *evaluation):
+        if types.setdefault(stream.topic, stream.type) != stream.type:
+            raise ContractError(
+                f'{source}: topic {stream.topic!r} is given two types, {types[stream.topic]} '
+                f'and {stream.type}; a topic has one')
+    sync_part = _Section(root.data.get('sync', {}), source, 'sync', (
+        'image', 'state', 'action', 'max_skew_s', 'max_flagged_fraction'))
+    sync = Sync(
+        image=sync_part.choice('image', ('nearest',), 'nearest'),
+        state=sync_part.choice('state', ('linear', 'nearest'), 'linear'),
+        action=sync_part.choice('action', ('next', 'nearest'), 'next'),
+        max_skew_s=sync_part.number('max_skew_s', 0.05, above=0.0),
+        max_flagged_fraction=sync_part.number('max_flagged_fraction', 0.1, low=0.0))
+    limits = _limits(root, action, state) if 'limits' in root.data else None
+    return Contract(
+        robot=root.text('robot', re.compile(r'[A-Za-z0-9_.\-]+'), 'a name such as sim_ur5e'),
+        rate_hz=root.integer('rate_hz', 1, 1000),
+        cameras=cameras, state=state, action=action, evaluation=evaluation,
+        sync=sync, limits=limits, source=source)
+
+
+def load_contract(path: str | Path) -> Contract:
+    """
+    Read and validate a contract file.
+
+    Raises
+    ------
+    ContractError
+        If the file cannot be read, is no YAML, or its content is wrong.
+
+    """
+    try:
+        text = Path(path).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise ContractError(
+            f'{path}: cannot read the robot contract: {error}; config/robots/ has examples'
+        ) from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ContractError(f'{path}: not valid YAML: {" ".join(str(error).split())}') from error
+    return parse_contract(data, str(path))
+
+
+def require_compatible(trained: Contract, robot: Contract, what: str) -> None:
+    """
+    Refuse to join two things whose contracts give values another name, order, rate or camera.
+
+    Parameters
+    ----------
+    trained
+        The contract embedded in a dataset, checkpoint or bundle.
+    robot
+        The contract it is to be used with.
+    what
+        What ``trained`` belongs to, for the error message.
+
+    Raises
+    ------
+    ContractError
+        Naming each difference.
+
+    """
+    differences: list[str] = []
+    for part in ('camera_names', 'state_names', 'action_names'):
+        ours, theirs = getattr(trained, part), getattr(robot, part)
+        label = part.replace('_names', '')
+        missing = [name for name in ours if name not in theirs]
+        extra = [name for name in theirs if name not in ours]
+        if missing:
+            differences.append(f'{label}: {robot.source} lacks {", ".join(missing)}')
+        if extra:
+            differences.append(f'{label}: {robot.source} has {", ".join(extra)} in addition')
+        if not missing and not extra and ours != theirs:
+            differences.append(f'{label}: the order is {theirs}, was {ours}')
+    if trained.rate_hz != robot.rate_hz:
+        differences.append(f'rate_hz: {robot.rate_hz}, was {trained.rate_hz}')
+    if differences:
+        raise ContractError(
+            f'{what} was made for robot {trained.robot!r} and does not fit {robot.robot!r} '
+            f'({robot.source}): ' + '; '.join(differences))

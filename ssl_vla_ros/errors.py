@@ -1,0 +1,54 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The errors a user may meet.
+
+Each message names the file, key and value at fault and says what to do; the command line prints
+the message alone, without a traceback, and exits with status 2.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what and how."""
+
+
+class ConfigError(UserError):
+    """A configuration file or a command-line override is wrong."""
+
+
+class ContractError(UserError):
+    """A robot contract is wrong, or two contracts that meet do not agree."""
+
+
+class EpisodeError(UserError):
+    """A recorded episode cannot be used."""
+
+
+class DatasetError(UserError):
+    """A dataset on disk cannot be used, or cannot be written."""
+
+
+class BundleError(UserError):
+    """A model bundle is missing something, was altered, or does not fit this robot."""
+
+
+class MissingDependencyError(UserError):
+    """A pip package of one of the extras is not installed."""
+
+
+class MessageError(ValueError):
+    """
+    One ROS message that cannot be used; it is counted by ``cause`` and never becomes data.
+
+    Attributes
+    ----------
+    cause
+        A short key such as ``step`` or ``missing_joint``, for counters and diagnostics.
+
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
