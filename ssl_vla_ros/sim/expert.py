@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssl_vla_ros.sim.servo import Vector
+from ssl_vla_ros.sim.geometry import Vector
 
 
 @dataclass(frozen=True)

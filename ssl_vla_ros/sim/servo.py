@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from ssl_vla_ros.sim.geometry import Vector, yaw_pose
 from ssl_vla_ros.sim.scene import ARM_JOINTS
 
 #: The tool's target may not leave this box (metres, in the arm's base frame).
@@ -17,14 +17,6 @@ WORKSPACE_HIGH = np.array([0.30, 0.72, 0.45])
 _DAMPING = 1e-4
 #: Share of the pose error removed in each step; under 1 so that a target jump stays smooth.
 _GAIN = 0.5
-
-Vector = NDArray[np.float64]
-
-
-def yaw_pose(yaw: float) -> Vector:
-    """Rotation matrix (3, 3) of a tool that points straight down, turned by ``yaw`` radians."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[-s, c, 0.0], [c, s, 0.0], [0.0, 0.0, -1.0]])
 
 
 class TwistServo:
@@ -42,8 +34,8 @@ class TwistServo:
         joints = [model.joint(name) for name in ARM_JOINTS]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
-        self._low = model.jnt_range[[joint.id for joint in joints], 0]
-        self._high = model.jnt_range[[joint.id for joint in joints], 1]
+        self.low: Vector = model.jnt_range[[joint.id for joint in joints], 0]
+        self.high: Vector = model.jnt_range[[joint.id for joint in joints], 1]
         self._jacobian = np.zeros((6, model.nv))
         self.joints: Vector = np.zeros(len(ARM_JOINTS))
         self.position: Vector = np.zeros(3)
@@ -91,7 +83,7 @@ class TwistServo:
         jacobian = self._jacobian[:, self._dofs]
         gram = jacobian @ jacobian.T + _DAMPING * np.eye(6)
         step = jacobian.T @ np.linalg.solve(gram, _GAIN * error)
-        self.joints = np.clip(self.joints + np.clip(step, -0.1, 0.1), self._low, self._high)
+        self.joints = np.clip(self.joints + np.clip(step, -0.1, 0.1), self.low, self.high)
         return error
 
     def advance(self, twist: Vector, dt: float) -> Vector:
@@ -111,8 +103,11 @@ class TwistServo:
             (6,) joint position targets in rad.
 
         """
+        # A joint trajectory may have left the tool outside the box: it may then come back, but
+        # its target must not jump there.
         self.position = np.clip(
-            self.position + twist[:3] * dt, WORKSPACE_LOW, WORKSPACE_HIGH)
+            self.position + twist[:3] * dt, np.minimum(WORKSPACE_LOW, self.position),
+            np.maximum(WORKSPACE_HIGH, self.position))
         angle = float(np.linalg.norm(twist[3:])) * dt
         if angle > 0.0:
             axis = twist[3:] / np.linalg.norm(twist[3:])
@@ -122,3 +117,6 @@ class TwistServo:
             self.rotation = turn.reshape(3, 3) @ self.rotation
         self._step()
         return self.joints
+
+
+__all__ = ['TwistServo', 'Vector', 'WORKSPACE_HIGH', 'WORKSPACE_LOW', 'yaw_pose']

@@ -1,0 +1,53 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# make demo          from nothing to a policy on the simulated arm (QUICK=1: the same, small)
+# make test          all tests and linters (ARGS='-k contract' chooses)
+# make lint          the linters alone
+# make install       .venv with the pinned packages; the targets above do this themselves
+# make clean         removes build products and caches; keeps .venv and out/
+# make help          these lines
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+QUICK ?=
+ARGS ?=
+# The Python that makes .venv; left empty, the first of these that fits.
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3)
+
+# .venv holds its own ROS: a ROS that this shell has sourced must not be mixed with it. (With a
+# ROS installation of your own, build with colcon and use ros2 launch instead.)
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE ROS_DISTRO
+unexport COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION MAKEFLAGS MAKELEVEL
+export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint install clean help
+
+demo: $(STAMP)
+	@$(BIN)/ssl_vla demo $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@$(BIN)/python -m pytest test/test_lint.py $(ARGS)
+
+install: $(STAMP)
+
+# Which Python fits is asked only when something is to be installed.
+$(STAMP): $(wildcard requirements/*) setup.py
+	@for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	      2>/dev/null; then exec "$$python" requirements/install.py; fi; done; \
+	echo 'make: no Python 3.11 or 3.12 among "$(PYTHONS)": install one (on Debian and Ubuntu:' \
+	  'sudo apt install python3 python3-venv) or name it with PYTHON=/path/to/python' >&2; exit 1
+
+clean:
+	rm -rf build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find bench launch requirements ssl_vla_ros test -name __pycache__ -prune -exec rm -rf {} +
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile

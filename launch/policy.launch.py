@@ -1,0 +1,66 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Act inside limits, once enabled: ``ros2 launch ssl_vla_ros policy.launch.py bundle:=…``."""
+
+from __future__ import annotations
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node, PushROSNamespace
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the policy with its arguments; it commands nothing until ``~/enable`` is called."""
+    config = PathJoinSubstitution([FindPackageShare('ssl_vla_ros'), 'config'])
+    arguments = [
+        DeclareLaunchArgument(
+            'namespace', default_value='',
+            description='Namespace of the robot: all topics are relative to it'),
+        DeclareLaunchArgument(
+            'use_sim_time', default_value='false', choices=['true', 'false'],
+            description='Take the time from /clock'),
+        DeclareLaunchArgument(
+            'params_file', default_value=PathJoinSubstitution([config, 'policy.yaml']),
+            description='Parameters of the node'),
+        DeclareLaunchArgument(
+            'autostart', default_value='true', choices=['true', 'false'],
+            description='Configure and activate the node at start'),
+        DeclareLaunchArgument(
+            'log_level', default_value='info', description='Least severe log level shown'),
+        DeclareLaunchArgument(
+            'use_respawn', default_value='false', choices=['true', 'false'],
+            description='Start the node again when it ends'),
+        DeclareLaunchArgument(
+            'bundle', description='Model bundle: a folder with manifest.json'),
+        DeclareLaunchArgument(
+            'contract', default_value='', description="Robot contract; empty: the bundle's own"),
+        DeclareLaunchArgument(
+            'backend', default_value='auto', choices=['auto', 'cpu', 'cuda', 'tensorrt'],
+            description='ONNX Runtime provider'),
+    ]
+    # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
+    # that also holds for a node that was respawned.
+    return LaunchDescription([*arguments, GroupAction([
+        # Images larger than 512 KiB are lost without it; a profile of your own goes first.
+        SetEnvironmentVariable(
+            'FASTRTPS_DEFAULT_PROFILES_FILE',
+            EnvironmentVariable(
+                'FASTRTPS_DEFAULT_PROFILES_FILE',
+                default_value=PathJoinSubstitution([config, 'fastdds_large_image.xml']))),
+        PushROSNamespace(LaunchConfiguration('namespace')),
+        Node(
+            package='ssl_vla_ros', executable='policy', name='policy', output='screen',
+            parameters=[LaunchConfiguration('params_file'), {
+                'use_sim_time': ParameterValue(
+                    LaunchConfiguration('use_sim_time'), value_type=bool),
+                'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
+                'bundle': ParameterValue(LaunchConfiguration('bundle'), value_type=str),
+                'contract': ParameterValue(LaunchConfiguration('contract'), value_type=str),
+                'backend': ParameterValue(LaunchConfiguration('backend'), value_type=str),
+            }],
+            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+            respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0),
+    ])])

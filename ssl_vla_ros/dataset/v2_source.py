@@ -1,0 +1,284 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reading a LeRobot v2.0 or v2.1 dataset without believing what it says about itself.
+
+Everything ``meta/`` declares is held against the files. What is merely odd becomes a note; what
+makes an episode unusable is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_vla_ros.dataset.files import read_json
+from ssl_vla_ros.dataset.notes import Notes
+from ssl_vla_ros.dataset.video import decode_video
+from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.preprocess import resize
+
+VERSIONS = ('v2.0', 'v2.1')
+STATE, ACTION = 'observation.state', 'action'
+_CAMERA_PREFIX = 'observation.images.'
+_PLACEHOLDER = re.compile(r'\{(\w+)(?::[^}]*)?\}')
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The pictures of a video, checked while they pass: count, size and regular times."""
+
+    path: Path
+    rows: int
+    fps: int
+    source_size: tuple[int, int]
+    size: tuple[int, int]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """
+        Yield ``rows`` pictures (H, W, 3) of ``size``.
+
+        Raises
+        ------
+        DatasetError
+            As soon as the video shows that it does not fit its episode.
+
+        """
+        count, start_s = 0, 0.0
+        for time_s, frame in decode_video(self.path):
+            start_s = time_s if not count else start_s
+            if frame.shape[:2] != self.source_size:
+                raise DatasetError(
+                    f'{self.path}: picture {count} is {frame.shape[0]}x{frame.shape[1]}, the '
+                    f'other episodes have {self.source_size[0]}x{self.source_size[1]}')
+            if abs(time_s - start_s - count / self.fps) > 0.5 / self.fps:
+                raise DatasetError(
+                    f'{self.path}: picture {count} is at {time_s - start_s:.3f} s, at '
+                    f'{self.fps} Hz it must be at {count / self.fps:.3f} s')
+            count += 1
+            if count <= self.rows:
+                yield resize(frame, *self.size)
+        if count != self.rows:
+            raise DatasetError(
+                f'{self.path}: the video has {count} pictures, its episode {self.rows} rows')
+
+
+@dataclass
+class V2Source:
+    """
+    An opened dataset.
+
+    Attributes
+    ----------
+    root, version, fps, robot
+        Where and what it is.
+    features
+        As ``info.json`` declares them.
+    cameras
+        Features of video cameras for which at least one file exists.
+    modality
+        GR00T's ``meta/modality.json``, empty without it.
+    tasks
+        Sentences by task index.
+    listed
+        For each episode of ``meta/episodes.jsonl`` its declared length and tasks.
+    episodes
+        Numbers of all episodes, listed or found on disk.
+    notes
+        What was found wrong so far.
+
+    """
+
+    root: Path
+    version: str
+    fps: int
+    robot: str
+    info: dict[str, Any]
+    features: dict[str, dict[str, Any]]
+    cameras: list[str] = field(default_factory=list)
+    modality: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[int, str] = field(default_factory=dict)
+    listed: dict[int, tuple[int, list[str]]] = field(default_factory=dict)
+    episodes: list[int] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+
+    @classmethod
+    def open(cls, root: Path) -> V2Source:
+        """
+        Read ``meta/`` and hold it against the files.
+
+        Raises
+        ------
+        DatasetError
+            If there is no dataset of these versions, or no state, action or episode in it.
+
+        """
+        path = root / 'meta' / 'info.json'
+        info = read_json(path)
+        version, fps, features = (info.get(key) for key in ('codebase_version', 'fps', 'features'))
+        if version not in VERSIONS:
+            raise DatasetError(
+                f'{path}: codebase_version is {version!r}, must be one of {", ".join(VERSIONS)}')
+        if not isinstance(fps, int | float) or fps != round(fps) or not 1 <= fps <= 1000:
+            raise DatasetError(f'{path}: fps is {fps!r}, must be a whole number from 1 to 1000')
+        if not isinstance(features, dict) or not all(
+                isinstance(entry, dict) for entry in features.values()):
+            raise DatasetError(f'{path}: features must be a mapping from name to description')
+        for name in (STATE, ACTION):
+            if name not in features:
+                raise DatasetError(f'{path}: features lacks {name!r}: nothing to learn from')
+        for key in ('data_path', *(['video_path'] if info.get('video_path') else [])):
+            names = set(_PLACEHOLDER.findall(str(info.get(key))))
+            if 'episode_index' not in names or names - {
+                    'episode_index', 'episode_chunk', 'video_key'}:
+                raise DatasetError(f'{path}: {key} is {info.get(key)!r}, which names no file')
+        found = cls(root, str(version), int(fps), str(info.get('robot_type') or 'imported'),
+                    info, features)
+        found._read_lists()
+        found._find_episodes()
+        found._find_cameras()
+        found._check_totals()
+        return found
+
+    def path(self, key: str, episode: int, camera: str = '') -> Path:
+        """Where ``data_path`` or ``video_path`` puts a file of an episode."""
+        size = int(self.info.get('chunks_size') or 1000)
+        return self.root / str(self.info[key]).format(
+            episode_chunk=episode // size, episode_index=episode, video_key=camera)
+
+    def width(self, name: str) -> int:
+        """How many values a vector feature is declared to have."""
+        shape = self.features[name].get('shape')
+        if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int):
+            raise DatasetError(
+                f'{self.root}/meta/info.json: features.{name}.shape is {shape!r}, must be one '
+                'number in a list')
+        return shape[0]
+
+    def names(self, name: str, part: str) -> list[str]:
+        """Names of a vector's values: modality.json's groups, else info.json's, else numbers."""
+        width = self.width(name)
+        groups = self.modality.get(part)
+        if isinstance(groups, Mapping) and groups:
+            found = _group_names(groups, name, width)
+            if found is not None:
+                return found
+            self.notes.add(f'meta/modality.json: the ranges of {part} do not cover the {width} '
+                           f'values of {name} once each: not used for names')
+        declared = self.features[name].get('names')
+        if isinstance(declared, Mapping):
+            declared = [item for items in declared.values() for item in items]
+        if (isinstance(declared, list) and len(declared) == width
+                and len({str(item) for item in declared}) == width and all(declared)):
+            return [str(item) for item in declared]
+        self.notes.add(f'meta/info.json: features.{name}.names does not name {width} different '
+                       f'values: they are called {part}_0 and so on')
+        return [f'{part}_{index}' for index in range(width)]
+
+    def _read_lists(self) -> None:
+        for entry in _json_lines(self.root / 'meta' / 'tasks.jsonl', ('task_index', 'task')):
+            self.tasks[int(entry['task_index'])] = str(entry['task'])
+        for entry in _json_lines(
+                self.root / 'meta' / 'episodes.jsonl', ('episode_index', 'length')):
+            tasks = [str(task) for task in entry.get('tasks') or []]
+            self.listed[int(entry['episode_index'])] = (int(entry['length']), tasks)
+        if (self.root / 'meta' / 'modality.json').is_file():
+            self.modality = read_json(self.root / 'meta' / 'modality.json')
+
+    def _find_episodes(self) -> None:
+        on_disk = set()
+        for path in sorted((self.root / 'data').rglob('*.parquet')):
+            number = re.search(r'(\d+)\D*$', path.stem)
+            if number is not None and self.path('data_path', int(number[1])) == path:
+                on_disk.add(int(number[1]))
+            else:
+                self.notes.add(f'{path.relative_to(self.root)} is not where data_path puts an '
+                               'episode: left out')
+        self.episodes = sorted(on_disk | set(self.listed))
+        if not self.episodes:
+            raise DatasetError(f'{self.root}: no episode is listed and none is there')
+
+    def _find_cameras(self) -> None:
+        for name, feature in self.features.items():
+            if feature.get('dtype') == 'image':
+                self.notes.add(f'{name}: pictures inside of Parquet files are not read: left out')
+            if feature.get('dtype') != 'video':
+                continue
+            shape = 'x'.join(str(size) for size in list(feature.get('shape') or [])[:2])
+            if self.info.get('video_path') and any(
+                    self.path('video_path', episode, name).is_file()
+                    for episode in self.episodes):
+                self.cameras.append(name)
+            else:
+                self.notes.add(f'meta/info.json declares the camera {name!r} ({shape}), but no '
+                               'episode has a video of it: left out')
+        declared = {str(entry.get('original_key', name)): name
+                    for name, entry in (self.modality.get('video') or {}).items()}
+        for key, name in declared.items():
+            if key not in self.cameras:
+                self.notes.add(f'meta/modality.json: video.{name} is {key!r}, which is no camera '
+                               'with videos')
+        for camera in self.cameras:
+            if declared and camera not in declared:
+                self.notes.add(f'meta/modality.json does not mention the camera {camera!r}')
+
+    def _check_totals(self) -> None:
+        videos = sum(1 for _ in (self.root / 'videos').rglob('*.mp4'))
+        size = int(self.info.get('chunks_size') or 1000)
+        there = {'total_episodes': len(self.episodes), 'total_tasks': len(self.tasks),
+                 'total_frames': sum(length for length, _ in self.listed.values()),
+                 'total_videos': videos,
+                 'total_chunks': max(self.episodes) // size + 1}
+        for key, count in there.items():
+            if key in self.info and self.info[key] != count:
+                self.notes.add(f'meta/info.json: {key} is {self.info[key]!r}, there are {count}')
+        for name, text in (self.info.get('splits') or {}).items():
+            bounds = re.fullmatch(r'(\d+):(\d+)', str(text))
+            if bounds is None or int(bounds[2]) > len(self.episodes):
+                self.notes.add(f'meta/info.json: splits.{name} is {text!r}, there are '
+                               f'{len(self.episodes)} episodes')
+
+
+def camera_name(key: str) -> str:
+    """Name of a camera in a contract, from its feature's name."""
+    name = re.sub(r'[^A-Za-z0-9_]', '_', key.removeprefix(_CAMERA_PREFIX))
+    return name if name[:1].isalpha() else f'camera_{name}'
+
+
+def _group_names(groups: Mapping[str, Any], feature: str, width: int) -> list[str] | None:
+    names: dict[int, str] = {}
+    for group, entry in groups.items():
+        if entry.get('original_key', feature) != feature:
+            return None
+        for number, index in enumerate(range(int(entry['start']), int(entry['end']))):
+            if index in names:
+                return None
+            names[index] = f'{group}_{number}'
+    if sorted(names) != list(range(width)):
+        return None
+    return [names[index] for index in range(width)]
+
+
+def _json_lines(path: Path, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f'{path}: cannot read it: {error}') from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DatasetError(f'{path}: line {number} is not valid JSON: {error}') from error
+        missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+        if missing:
+            raise DatasetError(f'{path}: line {number} lacks {", ".join(missing)}')
+        yield entry

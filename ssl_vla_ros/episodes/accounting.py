@@ -1,0 +1,72 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What became of every message of a topic during one episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TopicAccount:
+    """
+    Counts of one topic; ``published`` must equal the sum of the four fates.
+
+    Attributes
+    ----------
+    published
+        Messages the publisher sent while the episode ran.
+    written
+        Messages in the bag.
+    lost
+        Messages that the transport did not deliver.
+    dropped
+        Messages that came and found the queue full, or the disk.
+    rejected
+        Messages that came and were refused, by cause in ``rejected_by_cause``.
+    published_exact
+        Whether ``published`` was counted from the publisher's own sequence numbers. It is False
+        with several publishers on the topic (then what was received and what the transport
+        reported lost is added up), for one first heard in mid-sequence, and after a recovery.
+
+    """
+
+    published: int = 0
+    written: int = 0
+    lost: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    rejected_by_cause: dict[str, int] = field(default_factory=dict)
+    published_exact: bool = True
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every published message has exactly one fate, and every refusal a cause."""
+        return (self.published == self.written + self.lost + self.dropped + self.rejected
+                and self.rejected == sum(self.rejected_by_cause.values()))
+
+    def reject(self, cause: str) -> None:
+        """Count one refused message."""
+        self.rejected += 1
+        self.rejected_by_cause[cause] = self.rejected_by_cause.get(cause, 0) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the counts as JSON-ready values."""
+        return {
+            'published': self.published, 'written': self.written, 'lost': self.lost,
+            'dropped': self.dropped, 'rejected': self.rejected,
+            'rejected_by_cause': dict(self.rejected_by_cause),
+            'published_exact': self.published_exact}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TopicAccount:
+        """Read back what ``to_dict`` gave."""
+        return cls(
+            published=int(data['published']), written=int(data['written']),
+            lost=int(data['lost']), dropped=int(data['dropped']),
+            rejected=int(data['rejected']),
+            rejected_by_cause={
+                str(cause): int(count) for cause, count in data['rejected_by_cause'].items()},
+            published_exact=bool(data['published_exact']))

@@ -1,0 +1,203 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+One recorder's episode from start to finish: recording, stopping, being written out, done.
+
+Nothing here waits: ``step``, called often, moves an ending on. Only ``finish_now`` blocks, for a
+process that is about to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ssl_vla_ros.episodes.books import Books
+from ssl_vla_ros.episodes.recording import Outcome, Recording
+from ssl_vla_ros.episodes.writer import EpisodeWriter
+from ssl_vla_ros.errors import EpisodeError
+
+
+@dataclass(frozen=True)
+class RecordingLimits:
+    """
+    What a recording may take.
+
+    Attributes
+    ----------
+    queue_size, queue_bytes
+        Messages and bytes that may wait for the disk.
+    min_free_bytes
+        Free disk below which an episode is ended.
+    drain_s
+        Longest wait for messages on their way at the stop, in seconds.
+    join_s
+        Longest wait for the disk in ``finish_now``, in seconds.
+
+    """
+
+    queue_size: int = 2000
+    queue_bytes: int = 256 * 2**20
+    min_free_bytes: int = 0
+    drain_s: float = 1.0
+    join_s: float = 30.0
+
+
+class EpisodeControl:
+    """
+    At most one open episode, and the last one's outcome.
+
+    Parameters
+    ----------
+    books
+        The books of the subscriptions, which begin and end with the episode.
+    limits
+        What the recording may take.
+
+    Attributes
+    ----------
+    success
+        What the operator said of the open episode, if anything.
+    last
+        How the last episode ended.
+
+    """
+
+    def __init__(self, books: Books, limits: RecordingLimits) -> None:
+        self.books = books
+        self.success: bool | None = None
+        self.last: Outcome | None = None
+        self._limits = limits
+        self._recording: Recording | None = None
+        self._how: dict[str, Any] | None = None
+        self._written_out = False
+
+    @property
+    def phase(self) -> str:
+        """``idle``, ``recording``, ``paused`` or ``stopping``."""
+        if self._recording is None:
+            return 'idle'
+        if self._how is not None:
+            return 'stopping'
+        return 'paused' if self.books.paused else 'recording'
+
+    @property
+    def running(self) -> bool:
+        """Whether an episode is open and nobody has ended it."""
+        return self.phase in ('recording', 'paused')
+
+    @property
+    def name(self) -> str | None:
+        """Name of the open episode."""
+        return None if self._recording is None else self._recording.name
+
+    @property
+    def depth(self) -> int:
+        """Messages waiting for the disk."""
+        return 0 if self._recording is None else self._recording.depth
+
+    def counts(self) -> dict[str, Any]:
+        """Count the open episode's messages so far, by topic."""
+        if self._recording is None:
+            return {}
+        written = self._recording.written
+        return {topic: intake.account.to_dict() | {'written': written[topic]}
+                for topic, intake in self.books.intakes.items()}
+
+    def start(self, open_writer: Callable[[], EpisodeWriter]) -> str:
+        """
+        Open an episode and begin the books; gives its name.
+
+        Raises
+        ------
+        EpisodeError
+            If one is open already, or the directory cannot be written.
+
+        """
+        if self._recording is not None:
+            what = 'finished; wait for it' if self._how is not None else 'recorded; stop it'
+            raise EpisodeError(f'{self._recording.name} is being {what} first')
+        self._recording = Recording(
+            open_writer(), queue_size=self._limits.queue_size,
+            queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes)
+        self.success = None
+        self._how, self._written_out = None, False
+        self.books.begin()
+        return self._recording.name
+
+    def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int) -> None:
+        """Queue a message that the books gave ``Fate.KEEP``, or count it as dropped."""
+        if self._recording is None or not self._recording.put(
+                topic, cdr, log_time_ns, publish_time_ns):
+            self.books.intakes[topic].account.dropped += 1
+
+    def stop(self, status: str = 'complete', reason: str = '', *, discard: bool = False) -> None:
+        """End the open episode now; ``step`` does the rest."""
+        self.books.stop()
+        self._how = ({'discard': True, 'reason': reason} if discard
+                     else {'status': status, 'reason': reason})
+
+    def step(self, clock: str, jump: str = '') -> Outcome | None:
+        """
+        Move on; gives the outcome once, when an episode has ended.
+
+        Parameters
+        ----------
+        clock
+            ``system`` or ``sim``, for episode.json.
+        jump
+            A jump of that clock since the last step, in words: it ends the episode.
+
+        """
+        recording = self._recording
+        if recording is None:
+            return None
+        if self._how is None:
+            if jump:
+                self.stop('incomplete', f'clock_jump: {jump}')
+            elif recording.failure:
+                self.stop('incomplete', recording.failure)
+        elif not self._written_out:
+            if self.books.drained(self._limits.drain_s):
+                self._write_out(recording, clock, drained=True)
+        elif recording.outcome is not None:
+            return self._conclude(recording, recording.outcome)
+        return None
+
+    def finish_now(self, reason: str, clock: str) -> Outcome | None:
+        """
+        End an open episode and wait for the disk; messages on their way are not waited for.
+
+        Raises
+        ------
+        EpisodeError
+            If the disk does not answer.
+
+        """
+        recording = self._recording
+        if recording is None:
+            return None
+        if self._how is None:
+            self.stop('incomplete', reason)
+        if not self._written_out:
+            self._write_out(recording, clock, drained=False)
+        if not recording.join(self._limits.join_s) or recording.outcome is None:
+            raise EpisodeError(
+                f'{recording.name} is still being written after {self._limits.join_s:g} s; the '
+                'disk does not answer')
+        return self._conclude(recording, recording.outcome)
+
+    def _write_out(self, recording: Recording, clock: str, *, drained: bool) -> None:
+        assert self._how is not None
+        accounts = self.books.end(drained=drained)
+        self._written_out = True
+        if self._how.get('discard'):
+            recording.discard(accounts, self._how['reason'])
+        else:
+            recording.finish(accounts, success=self.success, clock=clock, **self._how)
+
+    def _conclude(self, recording: Recording, outcome: Outcome) -> Outcome:
+        recording.join()
+        self.last, self._recording, self._how = outcome, None, None
+        return outcome

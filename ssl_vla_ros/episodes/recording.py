@@ -1,0 +1,209 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The one thread that writes an episode, behind a bounded queue.
+
+Whoever receives messages only puts them here; compression, the disk and the final rename happen
+on the thread. A full queue, or a disk that failed, drops what comes next, and counts it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+import dataclasses
+import shutil
+import threading
+import time
+from typing import Any
+
+from ssl_vla_ros.episodes.accounting import TopicAccount
+from ssl_vla_ros.episodes.recover import recover_part
+from ssl_vla_ros.episodes.writer import EpisodeWriter
+
+_DISK_CHECK_S = 0.5
+_IDLE_S = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How an episode ended: ``name`` and ``status`` as on the disk, or the ``error`` instead."""
+
+    name: str
+    status: str
+    reason: str
+    accounts: Mapping[str, TopicAccount]
+    error: str = ''
+
+
+class Recording:
+    """
+    An open episode and its writer thread.
+
+    Parameters
+    ----------
+    writer
+        The episode; from now on only the thread touches it.
+    queue_size
+        Messages that may wait.
+    queue_bytes
+        Bytes that may wait: what bounds memory, whatever the image size.
+    min_free_bytes
+        Below this much free disk the recording asks to be stopped (see ``failure``).
+
+    """
+
+    def __init__(self, writer: EpisodeWriter, *, queue_size: int, queue_bytes: int,
+                 min_free_bytes: int) -> None:
+        self.name = writer.path.name
+        self.number = writer.number
+        #: Why the recording cannot go on: 'min_free_bytes: …' or 'disk: …'; '' if all is well.
+        self.failure = ''
+        #: Set when the episode is finished, by ``finish`` or ``discard``.
+        self.outcome: Outcome | None = None
+        self._writer = writer
+        self._queue_size = queue_size
+        self._queue_bytes = queue_bytes
+        self._min_free_bytes = min_free_bytes
+        self._queue: deque[tuple[str, bytes, int, int]] = deque()
+        self._waiting_bytes = 0
+        self._condition = threading.Condition()
+        self._broken = False
+        self._unwritten = dict.fromkeys(writer.written, 0)
+        self._end: dict[str, Any] | None = None
+        self._accounts: dict[str, TopicAccount] = {}
+        self._checked_at = 0.0
+        # Not a daemon: the interpreter waits for the file.
+        self._thread = threading.Thread(target=self._run, name='episode-writer')
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Messages waiting to be written."""
+        return len(self._queue)
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Messages written so far, by topic."""
+        return dict(self._writer.written)
+
+    def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int) -> bool:
+        """Queue a message; False if it was dropped, which the caller counts."""
+        with self._condition:
+            if (self._broken or len(self._queue) >= self._queue_size
+                    or self._waiting_bytes + len(cdr) > self._queue_bytes):
+                return False
+            self._queue.append((topic, cdr, log_time_ns, publish_time_ns))
+            self._waiting_bytes += len(cdr)
+            self._condition.notify()
+        return True
+
+    def finish(self, accounts: Mapping[str, TopicAccount], **how: Any) -> None:
+        """
+        Write what waits and finish the episode, on the thread; returns at once.
+
+        Parameters
+        ----------
+        accounts
+            The books without ``written``, which the thread fills in.
+        how
+            As ``EpisodeWriter.close``.
+
+        """
+        self._request(accounts, how)
+
+    def discard(self, accounts: Mapping[str, TopicAccount], reason: str) -> None:
+        """Throw the episode away, on the thread; returns at once."""
+        self._request(accounts, {'discard': True, 'reason': reason})
+
+    def _request(self, accounts: Mapping[str, TopicAccount], how: dict[str, Any]) -> None:
+        with self._condition:
+            if self._end is None:
+                self._accounts = {topic: dataclasses.replace(account)
+                                  for topic, account in accounts.items()}
+                self._end = how
+                self._condition.notify()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the thread; True when it has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # -- on the thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                if not self._queue and self._end is None:
+                    self._condition.wait(_IDLE_S)
+                item = self._queue.popleft() if self._queue else None
+                if item is not None:
+                    self._waiting_bytes -= len(item[1])
+            if item is None:
+                if self._end is not None:
+                    break
+                self._work(self._writer.sync_if_due)
+            elif self._broken:
+                self._unwritten[item[0]] += 1
+            else:
+                self._work(self._writer.write, *item)
+            self._check_disk()
+        try:
+            self.outcome = self._conclude(self._end)
+        except Exception as error:  # the thread's last words must reach the node
+            self.outcome = Outcome(
+                self.name, 'unfinished', self.failure, self._accounts,
+                f'{self._writer.part}: not finished: {error}; the next start recovers it')
+            self._writer.abandon()
+
+    def _work(self, work: Any, *arguments: Any) -> None:
+        if self._broken:
+            return
+        try:
+            work(*arguments)
+        except (OSError, ValueError) as error:
+            with self._condition:
+                self._broken = True
+            self.failure = f'disk: {error}'
+
+    def _check_disk(self) -> None:
+        now = time.monotonic()
+        if self.failure or now - self._checked_at < _DISK_CHECK_S:
+            return
+        self._checked_at = now
+        free = shutil.disk_usage(self._writer.part).free
+        if free < self._min_free_bytes:
+            self.failure = (f'min_free_bytes: {free} bytes are free, fewer than '
+                            f'{self._min_free_bytes}')
+
+    def _conclude(self, how: dict[str, Any]) -> Outcome:
+        reason = str(how.get('reason', ''))
+        if how.pop('discard', False):
+            self._fill_in_written()
+            self._writer.discard(reason, self._accounts)
+            return Outcome(self.name, 'discarded', reason, self._accounts)
+        if self._broken:
+            return self._rescue()
+        self._fill_in_written()
+        try:
+            self._writer.close(self._accounts, **how)
+        except OSError as error:
+            self._broken = True
+            self.failure = f'disk: {error}'
+            return self._rescue()
+        info = self._writer.info
+        return Outcome(self.name, info['status'], info['reason'], self._accounts)
+
+    def _fill_in_written(self) -> None:
+        for topic, account in self._accounts.items():
+            account.written = self._writer.written[topic]
+            account.dropped += self._unwritten[topic]
+
+    def _rescue(self) -> Outcome:
+        """Finish from what is readable on the disk; what is not there counts as dropped."""
+        with self._writer.rescued() as (session, number):
+            recovered = recover_part(
+                session, number, status='incomplete', reason=self.failure,
+                accounts=self._accounts)
+        self._accounts = recovered.accounts
+        return Outcome(self.name, recovered.status, recovered.reason, self._accounts)

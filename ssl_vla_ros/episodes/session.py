@@ -1,0 +1,139 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Names inside a session directory, and who holds an unfinished episode.
+
+A number is given once: numbers of finished, discarded, quarantined and deleted episodes never
+come back. The lock stands beside the unfinished episode and ends with the process that holds it,
+however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+import re
+
+from ssl_vla_ros.episodes.bag import write_durably
+from ssl_vla_ros.errors import EpisodeError
+
+QUARANTINE = 'quarantine'
+DISCARDED = 'discarded'
+INFO_FILE = 'episode.json'
+_COUNTER = '.next_episode'
+_NAME = re.compile(r'\.?episode_(\d{6,})(\.part|\.lock)?')
+_PART = re.compile(r'\.episode_(\d{6,})\.part')
+_FINISHED = re.compile(r'episode_(\d{6,})')
+
+
+def episode_name(number: int) -> str:
+    """Directory of a finished episode."""
+    return f'episode_{number:06d}'
+
+
+def part_name(number: int) -> str:
+    """Directory of an episode that is being written."""
+    return f'.{episode_name(number)}.part'
+
+
+def mcap_name(number: int) -> str:
+    """File of an episode's messages, as rosbag2 numbers them."""
+    return f'{episode_name(number)}_0.mcap'
+
+
+def finished(session: Path) -> list[Path]:
+    """Finished episodes in the order of their numbers."""
+    return [path for _, path in sorted(_matching(session, _FINISHED))]
+
+
+def unfinished(session: Path) -> list[tuple[int, Path]]:
+    """Unfinished episodes, held by a live process or left by a dead one."""
+    return sorted(_matching(session, _PART))
+
+
+def _matching(directory: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
+    if not directory.is_dir():
+        return []
+    return [(int(match[1]), path) for path in directory.iterdir()
+            if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+
+
+class PartLock:
+    """The claim of a live process on an unfinished episode."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def take(cls, session: Path, number: int) -> PartLock | None:
+        """Take the lock, or None if a live process holds it."""
+        path = session / f'.{episode_name(number)}.lock'
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        """Give the lock up; a second call does nothing."""
+        if self._descriptor is None:
+            return
+        # Unlinked while still held: whoever opens the name later finds no episode to it.
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+def reserve(session: Path) -> tuple[int, Path, PartLock]:
+    """
+    Make the directory of the next episode.
+
+    Returns
+    -------
+    tuple
+        Its number, its unfinished directory and the lock on it.
+
+    Raises
+    ------
+    EpisodeError
+        If the session directory cannot be made or written.
+
+    """
+    try:
+        session.mkdir(parents=True, exist_ok=True)
+        number = _next_number(session)
+        while True:
+            lock = PartLock.take(session, number)
+            if lock is not None:
+                try:
+                    part = session / part_name(number)
+                    part.mkdir()
+                except FileExistsError:
+                    lock.release()
+                except BaseException:
+                    lock.release()
+                    raise
+                else:
+                    write_durably(session / _COUNTER, f'{number + 1}\n')
+                    return number, part, lock
+            number += 1
+    except OSError as error:
+        raise EpisodeError(
+            f'{session}: cannot make a new episode there: {error}; give a session directory that '
+            'can be written and has room') from error
+
+
+def _next_number(session: Path) -> int:
+    taken = [-1]
+    for directory in (session, session / QUARANTINE, session / DISCARDED):
+        taken.extend(number for number, _ in _matching(directory, _NAME))
+    counter = session / _COUNTER
+    if counter.is_file():
+        text = counter.read_text(encoding='utf-8').strip()
+        if text.isdigit():
+            taken.append(int(text) - 1)
+    return max(taken) + 1

@@ -1,0 +1,58 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Regression losses with weights and padding masks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """
+    Mean of ``weight · (prediction − target)²``.
+
+    Parameters
+    ----------
+    prediction, target
+        Any shape, the same.
+    weight
+        Broadcast to that shape; not normalised, so that a weight of 1 is the plain error.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ: broadcasting them would be silent.
+
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f'prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ')
+    return (weight * (prediction.float() - target.float()).square()).mean()
+
+
+def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """
+    Mean absolute error over the valid steps of action chunks.
+
+    Parameters
+    ----------
+    prediction, target
+        (batch, chunk, action).
+    valid
+        (batch, chunk) bool; false marks steps past the end of an episode.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or nothing is valid.
+
+    """
+    if prediction.shape != target.shape or valid.shape != prediction.shape[:-1]:
+        raise ValueError(
+            f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)} and valid '
+            f'{tuple(valid.shape)} do not fit together')
+    count = valid.sum()
+    if int(count) == 0:
+        raise ValueError('no step of the batch is valid')
+    error = (prediction.float() - target.float()).abs().mean(-1)
+    return (error * valid).sum() / count

@@ -1,0 +1,284 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What every node of this package shares: safe transitions and a clean end on signals.
+
+Policy, and why:
+
+- A transition that raises is logged and answered with FAILURE, because rclpy swallows exceptions
+  of transitions; what a half-done ``configure`` or ``activate`` made is undone by its opposite, so
+  that a retry starts from nothing.
+- A lifecycle request that is not possible now is answered with ``success: false``; rclpy's own
+  handler lets an exception through the executor, which ends the process.
+- SIGINT and SIGTERM are taken here and not by rclpy, because rclpy's handlers invalidate the
+  context at once: here the node is deactivated and cleaned up with a living context, a second
+  signal does not interrupt that, and the process exits with 0.
+- Timers run on the steady clock, so that a jump of ROS time stalls nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import math
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult)
+import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
+from rclpy.utilities import ok
+
+from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
+
+__all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run']
+
+
+#: How long a signal may wait for the executor, in seconds: the period of its idle wake-up.
+_WAKE_UP_S = 0.1
+
+
+class ManagedNode(LifecycleNode):
+    """
+    A lifecycle node whose transitions cannot go wrong in silence.
+
+    Subclasses override ``configure``, ``activate``, ``deactivate``, ``cleanup`` and ``close``,
+    and raise to fail: a ``UserError`` is logged as its sentence, anything else with a traceback.
+    ``deactivate`` and ``cleanup`` must cope with a start that got half way. ``close`` is the last
+    call before the process ends, whatever happened; it must not publish.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self._fixed: set[str] = set()
+        self._plain_change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
+        self.add_on_set_parameters_callback(self._on_fixed_parameters)
+        self.declare('autostart', False, 'configure and activate without being asked',
+                     read_only=True)
+
+    def configure(self) -> None:
+        """Make what the node needs, from its parameters."""
+
+    def activate(self) -> None:
+        """Start working; must be fast."""
+
+    def deactivate(self) -> None:
+        """Undo ``activate``."""
+
+    def cleanup(self) -> None:
+        """Undo ``configure``."""
+
+    def close(self) -> None:
+        """Finish files and threads at the end of the process; must not publish."""
+
+    # -- parameters ------------------------------------------------------------------------
+
+    def declare(self, name: str, default: Any, description: str, *, read_only: bool = False,
+                fixed: bool = False, low: float | None = None,
+                high: float | None = None) -> None:
+        """
+        Declare a parameter with description and range.
+
+        Parameters
+        ----------
+        name, default, description
+            As they appear in ``ros2 param describe``; the default fixes the type.
+        read_only
+            Only a launch file or the command line may set it.
+        fixed
+            It takes effect in ``configure``: setting it later is refused, not ignored.
+        low, high
+            Range of a number, both ends included.
+
+        """
+        descriptor = ParameterDescriptor(description=description, read_only=read_only)
+        if low is not None or high is not None:
+            if isinstance(default, int):
+                descriptor.integer_range = [IntegerRange(
+                    from_value=-2**63 if low is None else int(low),
+                    to_value=2**63 - 1 if high is None else int(high), step=0)]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(
+                    from_value=-math.inf if low is None else float(low),
+                    to_value=math.inf if high is None else float(high), step=0.0)]
+        if fixed:
+            self._fixed.add(name)
+        self.declare_parameter(name, default, descriptor)
+
+    def value(self, name: str) -> Any:
+        """Value of a parameter."""
+        return self.get_parameter(name).value
+
+    def _on_fixed_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
+        if self.state_label != 'unconfigured':
+            for parameter in parameters:
+                if parameter.name in self._fixed:
+                    return SetParametersResult(successful=False, reason=(
+                        f'{parameter.name} takes effect when the node is configured, and it is '
+                        f'{self.state_label}: clean it up first'))
+        return SetParametersResult(successful=True)
+
+    # -- transitions -----------------------------------------------------------------------
+
+    @property
+    def state_label(self) -> str:
+        """``unconfigured``, ``inactive``, ``active``, ``finalized`` or a transition's name."""
+        return str(self._state_machine.current_state[1])
+
+    def start(self) -> bool:
+        """Configure and activate; False, with the reason logged, if either fails."""
+        return bool(self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+                    and self.trigger_activate() == TransitionCallbackReturn.SUCCESS)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Configure, or say why not and undo it."""
+        return self._guarded('configure', self.configure, super().on_configure, state,
+                             undo=self.cleanup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate, or say why not and undo it."""
+        return self._guarded('activate', self.activate, super().on_activate, state,
+                             undo=self.deactivate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate; the node counts as inactive even if that raised."""
+        self._guarded('deactivate', self.deactivate, super().on_deactivate, state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Clean up; the node counts as unconfigured even if that raised."""
+        self._guarded('clean up', self.cleanup, super().on_cleanup, state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate and clean up as far as the node had come."""
+        if state.label == 'active':
+            self.on_deactivate(state)
+        if state.label in ('active', 'inactive'):
+            self.on_cleanup(state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _guarded(self, what: str, work: Callable[[], None],
+                 entities: Callable[[LifecycleState], TransitionCallbackReturn],
+                 state: LifecycleState, undo: Callable[[], None] | None = None
+                 ) -> TransitionCallbackReturn:
+        try:
+            work()
+            return entities(state)
+        except Exception as error:
+            self.log_failure(f'cannot {what}', error)
+            if undo is None:
+                # On the way down the publishers must go silent all the same.
+                entities(state)
+        if undo is not None:
+            try:
+                undo()
+            except Exception as error:
+                self.log_failure(f'cannot undo a failed {what}', error)
+        return TransitionCallbackReturn.FAILURE
+
+    def log_failure(self, what: str, error: BaseException) -> None:
+        """Log an error: a user's mistake as one sentence, anything else with its traceback."""
+        if isinstance(error, UserError):
+            self.get_logger().error(f'{what}: {error}')
+        else:
+            lines = ''.join(traceback.format_exception(error))
+            self.get_logger().error(f'{what}: {error!r}\n{lines}')
+
+    def _on_change_state(self, request: Any, response: Any) -> Any:
+        wanted = request.transition
+        available = {item[0]: item[1] for item in self._state_machine.available_transitions}
+        possible = (wanted.label in available.values() if wanted.label
+                    else wanted.id in available)
+        if not possible:
+            self.get_logger().warning(
+                f'refused lifecycle transition {wanted.label or wanted.id!r} in state '
+                f'{self.state_label}; possible: {", ".join(sorted(available.values())) or "none"}')
+            response.success = False
+            return response
+        return self._plain_change_state(request, response)
+
+    def steady_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
+        """Timer that a jump of ROS time does not touch."""
+        return self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+    """
+    Run one node until a signal, and end it cleanly.
+
+    Parameters
+    ----------
+    factory
+        Makes the node; called once rclpy is initialised.
+    args
+        Command line, ``sys.argv`` if None.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after SIGINT or SIGTERM, 1 if the node could not be made or a callback
+        raised (the reason is on stderr or in the log).
+
+    """
+    stopping: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    # Before rclpy starts: a signal during start-up ends the process cleanly, too.
+    previous = {number: signal.signal(number, on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    node: ManagedNode | None = None
+    status = 0
+    try:
+        rclpy.init(args=None if args is None else list(args),
+                   signal_handler_options=SignalHandlerOptions.NO)
+        node = factory()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        # Python runs signal handlers between two bytecodes, never inside the executor's wait.
+        node.steady_timer(_WAKE_UP_S, lambda: None)
+        if not stopping and node.value('autostart'):
+            node.start()
+        while not stopping and node.state_label != 'finalized':
+            executor.spin_once()
+    except Exception as error:
+        status = 1
+        if node is None:
+            print(f'cannot start: {error}', file=sys.stderr)
+        else:
+            node.log_failure('ended by an error', error)
+    finally:
+        if node is not None:
+            _end(node)
+        if ok():
+            rclpy.shutdown()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return status
+
+
+def _end(node: ManagedNode) -> None:
+    """Bring a node down from wherever it is; nothing here may keep ``close`` from its turn."""
+    try:
+        if node.state_label in ('unconfigured', 'inactive', 'active'):
+            node.trigger_shutdown()
+    except Exception as error:
+        node.log_failure('cannot shut down', error)
+    try:
+        node.close()
+    except Exception as error:
+        node.log_failure('cannot close', error)
+    finally:
+        node.destroy_node()

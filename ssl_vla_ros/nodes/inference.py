@@ -1,0 +1,245 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The inference node: pictures in, features, predictions and surprise out, at the control rate.
+
+Callbacks keep the newest message; one thread encodes, publishes the features at once, and only
+then asks the world model, so that nothing delays what a controller waits for. The world model
+and the decoder run only while somebody subscribes to what they give. Each output carries the
+header of the first camera's picture. Whatever is stale, broken or NaN is counted, not published.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecyclePublisher
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from ssl_vla_ros.contract import Camera
+from ssl_vla_ros.errors import MessageError
+from ssl_vla_ros.messages.images import camera_rgb, fill_image
+from ssl_vla_ros.messages.stamps import stamp_ns
+from ssl_vla_ros.messages.tensors import fill_tensor
+from ssl_vla_ros.nodes.common import Diagnostics, input_qos, JsonPublisher, ManagedNode, run
+from ssl_vla_ros.nodes.inference_report import InferenceReport
+from ssl_vla_ros.nodes.models import declare_model, open_model
+from ssl_vla_ros.nodes.streams import message_class, StreamInput
+from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
+from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
+from ssl_vla_ros.runtime.world import WorldTracker
+
+#: Depth 1: a deeper queue hands out old pictures to a callback that was late.
+_IMAGE_DEPTH = 1
+_OUTPUT_DEPTH = 1
+_JOIN_S = 10.0
+
+
+class InferenceNode(ManagedNode):
+    """See the module; topics, services and parameters are listed in docs and ``config/``."""
+
+    def __init__(self) -> None:
+        super().__init__('inference')
+        declare_model(self)
+        self.declare('camera_wait_s', 0.02, 'longest wait for the other cameras of a tick, s',
+                     fixed=True, low=0.0, high=1.0)
+        self.declare('max_age_s', 0.5, 'pictures further from this clock are dropped, s',
+                     fixed=True, low=0.001, high=3600.0)
+        self.declare('surprise_window', 20, 'ticks over which usual change is averaged',
+                     fixed=True, low=1, high=10000)
+        self._info = JsonPublisher(self, '~/model_info')
+        self._diagnostics = Diagnostics(self)
+        self._bundle: Bundle | None = None
+        self._mailbox: Mailbox | None = None
+        self._tracker: WorldTracker | None = None
+        self._worker: threading.Thread | None = None
+        self._entities: list[Any] = []
+        self._actions: list[StreamInput] = []
+        self._outputs: dict[str, LifecyclePublisher] = {}
+        self._forget = threading.Event()
+        self._report = InferenceReport()
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.steady_timer(1.0, self._on_report)
+
+    # -- transitions -----------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Verify, open and warm up the bundle; subscribe, but keep nothing yet."""
+        bundle = open_model(self, ('encoder', 'world_model', 'decoder'))
+        self._bundle = bundle
+        self._report = InferenceReport()
+        cameras = {camera.name: camera for camera in bundle.contract.cameras}
+        for name in bundle.manifest.encoder.cameras:
+            self._subscribe(cameras[name])
+        topics = ['features']
+        if bundle.has('world_model'):
+            topics += ['prediction', 'surprise']
+            topics += ['predicted_image'] if bundle.has('decoder') else []
+            self._actions = [StreamInput(self, stream) for stream in bundle.contract.action]
+            self._tracker = WorldTracker(
+                bundle, [action.log for action in self._actions], 1.0 / bundle.contract.rate_hz,
+                self.value('surprise_window'))
+        for topic in topics:
+            self._outputs[topic] = self.create_lifecycle_publisher(
+                Image, f'~/{topic}', input_qos('reliable', _OUTPUT_DEPTH))
+
+    def _subscribe(self, camera: Camera) -> None:
+        self._entities.append(self.create_subscription(
+            message_class(camera.type), camera.topic, partial(self._on_image, camera.name),
+            input_qos(camera.reliability, _IMAGE_DEPTH),
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=partial(self._on_lost, camera.name))))
+
+    def activate(self) -> None:
+        """Start the worker."""
+        assert self._bundle is not None
+        encoder, contract = self._bundle.manifest.encoder, self._bundle.contract
+        self._mailbox = Mailbox(encoder.cameras, 1.0 / contract.rate_hz,
+                                contract.sync.max_skew_s, self.value('camera_wait_s'))
+        self._report.begin(self._mailbox)
+        self._info.publish(self._report.model_info(self._bundle, list(self._outputs)))
+        self._forget.set()
+        self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
+        self._worker.start()
+
+    def deactivate(self) -> None:
+        """Stop the worker after the frame it is at."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+        if self._worker is not None:
+            self._worker.join(_JOIN_S)
+            if self._worker.is_alive():
+                self.get_logger().error(f'the network still runs after {_JOIN_S:g} s')
+        self._worker = self._mailbox = None
+
+    def cleanup(self) -> None:
+        """Close the networks and end the subscriptions."""
+        for subscription in self._entities:
+            self.destroy_subscription(subscription)
+        for action in self._actions:
+            action.destroy()
+        for publisher in self._outputs.values():
+            self.destroy_lifecycle_publisher(publisher)
+        self._entities, self._actions, self._outputs = [], [], {}
+        self._bundle = self._tracker = None
+
+    # -- callbacks: keep and return ----------------------------------------------------------
+
+    def _on_image(self, camera: str, message: Any, info: Any) -> None:
+        mailbox = self._mailbox
+        if mailbox is not None:
+            lost = self._report.count_sequence(camera, info['publication_sequence_number'])
+            mailbox.put(camera, stamp_ns(message.header.stamp), message, lost)
+
+    def _on_lost(self, camera: str, event: Any) -> None:
+        if self._mailbox is not None:
+            self._report.lost[camera] += event.total_count_change
+
+    def _on_reset(self, _request: Any, response: Any) -> Any:
+        self._forget.set()
+        response.success = True
+        response.message = 'context, commands and surprise are forgotten; the counts stay'
+        return response
+
+    def _on_report(self) -> None:
+        if self._bundle is not None:
+            values, warnings, errors = self._report.diagnostics(
+                self._bundle, {action.stream.topic: action.rejected for action in self._actions})
+            self._diagnostics.publish(values, warnings=warnings, errors=errors,
+                                      summary=self.state_label)
+
+    # -- the worker ----------------------------------------------------------------------------
+
+    def _work(self, mailbox: Mailbox) -> None:
+        while (frames := mailbox.take()) is not None:
+            try:
+                self._infer(frames, mailbox)
+            except (MessageError, InferenceError) as error:
+                self._report.drops[error.cause] += 1
+                self.get_logger().warning(f'no features for a tick: {error}',
+                                          throttle_duration_sec=5.0)
+            except Exception as error:
+                # The thread must outlive whatever one frame does to it.
+                self._report.drops['error'] += 1
+                lines = ''.join(traceback.format_exception(error))
+                self.get_logger().error(f'no features for a tick: {lines}',
+                                        throttle_duration_sec=5.0)
+
+    def _infer(self, frames: FrameSet, mailbox: Mailbox) -> None:
+        bundle = self._bundle
+        assert bundle is not None
+        for action in self._actions:
+            action.poll()
+        if self._forget.is_set():
+            self._forget.clear()
+            for action in self._actions:
+                action.log.clear()
+            if self._tracker is not None:
+                self._tracker.clear()
+        age = self._age_s(frames)
+        if abs(age) > self.value('max_age_s'):
+            raise MessageError('stale' if age > 0.0 else 'future_stamp', (
+                f"the picture's stamp is {age:.3f} s from this clock; synchronise the clocks, "
+                'or set use_sim_time on both sides'))
+        cameras = {camera.name: camera for camera in bundle.contract.cameras}
+        images = bundle.prepare({name: camera_rgb(cameras[name], message)
+                                 for name, message in frames.messages.items()})
+        began = time.monotonic()
+        features = bundle.encode(images)
+        inference_s = time.monotonic() - began
+        first = frames.messages[bundle.manifest.encoder.cameras[0]]
+        self._publish_tensor('features', first.header, features)
+        age = self._age_s(frames)
+        mailbox.deadlines.publish(frames.stamp_ns, age)
+        self._report.add(age, inference_s,
+                         time.monotonic() - frames.received_s - frames.waited_s - inference_s,
+                         frames.waited_s)
+        if self._tracker is not None:
+            self._foresee(bundle, self._tracker, first.header, frames.stamp_ns, features)
+
+    def _foresee(self, bundle: Bundle, tracker: WorldTracker, header: Any, stamp: int,
+                 features: Floats) -> None:
+        wanted = {topic: publisher.get_subscription_count() > 0
+                  for topic, publisher in self._outputs.items()}
+        picture = wanted.get('predicted_image', False)
+        began = time.monotonic()
+        seen = tracker.step(stamp, features, wanted['prediction'] or picture, wanted['surprise'])
+        if seen.cause:
+            self._report.unforeseen[seen.cause] += 1
+        if seen.prediction is not None:
+            if wanted['prediction']:
+                rows = seen.prediction.reshape(len(seen.prediction), -1)
+                self._publish_tensor('prediction', header, rows)
+            if picture:
+                decoded = np.concatenate(list(bundle.decode(seen.prediction[-1])), axis=1)
+                self._outputs['predicted_image'].publish(
+                    fill_image(Image(), decoded, 'rgb8', header.stamp, header.frame_id))
+        if seen.surprise is not None:
+            self._publish_tensor('surprise', header, np.array([[seen.surprise]], np.float32))
+        if seen.prediction is not None or seen.surprise is not None:
+            self._report.foresight.add(time.monotonic() - began)
+
+    def _publish_tensor(self, topic: str, header: Any, values: Floats) -> None:
+        message = fill_tensor(Image(), values)
+        message.header = header
+        self._outputs[topic].publish(message)
+
+    def _age_s(self, frames: FrameSet) -> float:
+        return (self.get_clock().now().nanoseconds - frames.stamp_ns) * 1e-9
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until a signal; returns the exit status."""
+    return run(InferenceNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,303 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The policy node: features and state in, commands out, inside the contract's limits.
+
+Disabled until ``~/enable``. A fault (stale or broken input, NaN, a joint outside of its limits,
+a jump of the clock, another encoder than the head was trained on) halts: velocities ramp to
+zero, everything else is held, and the halt is latched until somebody enables again. Staleness is
+judged by header stamps and by a steady clock, either is enough. This is not certified safety.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ssl_vla_ros.errors import MessageError
+from ssl_vla_ros.messages.stamps import stamp_ns
+from ssl_vla_ros.messages.tensors import read_tensor
+from ssl_vla_ros.nodes.commands import CommandOutput
+from ssl_vla_ros.nodes.common import input_qos, LATCHED_QOS, ManagedNode, run
+from ssl_vla_ros.nodes.models import declare_model, open_model
+from ssl_vla_ros.nodes.policy_report import foreign_encoder, PolicyReport
+from ssl_vla_ros.nodes.streams import StateInput
+from ssl_vla_ros.runtime.bundle import Bundle, InferenceError
+from ssl_vla_ros.runtime.chunks import ChunkRunner
+from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
+from ssl_vla_ros.safety import CommandRefusedError, Latch, refuse_stale, Watchdog
+
+_JOIN_S = 10.0
+#: Longest smooth halt when the node itself goes, in control periods.
+_LAST_STEPS = 40
+
+
+class PolicyNode(ManagedNode):
+    """See the module; topics, services and parameters are listed in docs and ``config/``."""
+
+    def __init__(self) -> None:
+        super().__init__('policy')
+        declare_model(self)
+        self.declare('execute', 0, 'actions of a chunk that are run; 0: as in the bundle',
+                     fixed=True, low=0, high=1000)
+        self.declare('frame_id', 'base_link', 'frame of stamped commands', fixed=True)
+        self.declare('zero_on_halt', [''], 'commanded values that are velocities though their '
+                     'message does not say so: zero in a halt', fixed=True)
+        self._report = PolicyReport(self)
+        self._lock = threading.RLock()   # latch, limiter and output: worker, timer and services
+        self._latch = Latch()
+        self._bundle: Bundle | None = None
+        self._runner: ChunkRunner | None = None
+        self._output: CommandOutput | None = None
+        self._watchdog: Watchdog | None = None
+        self._mailbox: Mailbox | None = None
+        self._worker: threading.Thread | None = None
+        self._state: StateInput | None = None
+        self._entities: list[Any] = []
+        self._timer: Any = None
+        self._enabled_ns = 0
+        self._fresh = False
+        self._foreign_encoder = ''
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/stop', self._on_stop)
+        self.steady_timer(1.0, self._on_report)
+
+    # -- transitions -----------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Verify, open and warm up the head; make the limiter; subscribe."""
+        bundle = open_model(self, ('head',))
+        self._runner = ChunkRunner(bundle, 1.0 / bundle.contract.rate_hz, self.value('execute'))
+        further = [name for name in self.value('zero_on_halt') if name]
+        self._output = CommandOutput(self, bundle.contract, self.value('frame_id'), further)
+        self._latch = Latch()
+        self._report.clear()
+        assert bundle.contract.limits is not None
+        topics = {stream.topic for stream in bundle.contract.state}
+        self._watchdog = watchdog = Watchdog(
+            ['features', 'tick', *sorted(topics)], bundle.contract.limits.input_timeout_s)
+        self._state = StateInput(self, bundle.contract, watchdog.feed)
+        self._entities = [
+            self.create_subscription(Image, 'inference/features', self._on_features,
+                                     input_qos('reliable', 1)),
+            self.create_subscription(String, 'inference/model_info', self._on_model_info,
+                                     LATCHED_QOS)]
+        self._foreign_encoder = ''
+        self._bundle = bundle
+
+    def activate(self) -> None:
+        """Start the worker; nothing is commanded before ``~/enable``."""
+        assert self._bundle is not None
+        period_s = 1.0 / self._bundle.contract.rate_hz
+        self._mailbox = Mailbox(('features',), period_s, 0.0, 0.0)
+        self._latch.disable('not enabled yet')
+        self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='policy')
+        self._worker.start()
+        self._timer = self.steady_timer(period_s, self._on_timer)
+        self._publish_status()
+
+    def deactivate(self) -> None:
+        """Stop the worker, and bring the robot to rest before the publishers go."""
+        with self._lock:
+            moving = self._latch.enabled
+            if self._latch.state != 'halted':
+                self._latch.disable('the node was deactivated')
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+        if self._mailbox is not None:
+            self._mailbox.close()
+        if self._worker is not None:
+            self._worker.join(_JOIN_S)
+        self._worker = self._mailbox = self._timer = None
+        output = self._output
+        if output is not None and self._bundle is not None:
+            if moving:
+                output.stop()
+            steps = 0
+            while output.stopping and (steps := steps + 1) <= _LAST_STEPS:
+                output.stop_step()
+                time.sleep(1.0 / self._bundle.contract.rate_hz)
+            self._publish_status()
+
+    def cleanup(self) -> None:
+        """Close the head and end publishers and subscriptions."""
+        if self._state is not None:
+            self._state.destroy()
+        for subscription in self._entities:
+            self.destroy_subscription(subscription)
+        if self._output is not None:
+            self._output.destroy()
+        self._entities = []
+        self._bundle = self._runner = self._output = self._watchdog = self._state = None
+
+    # -- callbacks: keep and return ----------------------------------------------------------
+
+    def _on_features(self, message: Any) -> None:
+        mailbox, watchdog = self._mailbox, self._watchdog
+        if (mailbox is not None and watchdog is not None
+                and mailbox.put('features', stamp_ns(message.header.stamp), message)):
+            watchdog.feed('features')
+
+    def _on_model_info(self, message: Any) -> None:
+        assert self._bundle is not None
+        self._foreign_encoder = foreign_encoder(message.data, self._bundle.manifest)
+        if self._foreign_encoder:
+            self._halt(self._foreign_encoder)
+
+    def _on_timer(self) -> None:
+        watchdog, output, state = self._watchdog, self._output, self._state
+        if not (watchdog and output and state):
+            return
+        state.poll()
+        with self._lock:
+            if self._latch.enabled and (silent := watchdog.silent()):
+                self._halt('too long without ' + ', '.join(
+                    f'{name} ({seconds:.2f} s)' for name, seconds in silent.items()))
+            output.stop_step()
+
+    def _on_enable(self, request: Any, response: Any) -> Any:
+        with self._lock:
+            refusal = self._enable() if request.data else ''
+            if not request.data:
+                if self._latch.enabled and self._output is not None:
+                    self._output.stop()
+                self._latch.disable('disabled by ~/enable')
+            response.success = not refusal
+            response.message = refusal or self._latch.state
+        self._publish_status()
+        return response
+
+    def _enable(self) -> str:
+        """Enable and return '', or return why not."""
+        output, watchdog, state = self._output, self._watchdog, self._state
+        if self.state_label != 'active' or not (output and watchdog and state):
+            return f'the node is {self.state_label}; configure and activate it first'
+        if self._latch.enabled:
+            return ''
+        if self._foreign_encoder:
+            return self._foreign_encoder
+        state.poll()
+        watchdog.feed('tick')  # it waits for a command only from now on
+        if silent := watchdog.silent():
+            return f'no fresh input on {", ".join(silent)}; start what publishes it'
+        now = self.get_clock().now().nanoseconds
+        try:
+            self._refuse_stale(state.newest_ns())
+            joints = state.named(state.latest())
+            output.limiter.forget_joints()
+            output.limiter.check_joints(now, joints)
+        except (MessageError, CommandRefusedError) as error:
+            return str(error)
+        output.begin(joints)
+        # The worker begins a new history with the first features of after this moment.
+        self._enabled_ns = now
+        self._fresh = True
+        self._latch.enable()
+        return ''
+
+    def _on_stop(self, _request: Any, response: Any) -> Any:
+        self._halt('stopped by ~/stop')
+        response.success, response.message = True, self._latch.reason
+        return response
+
+    def _halt(self, reason: str) -> None:
+        with self._lock:
+            before = self._latch.state
+            if self._latch.halt(reason):
+                self.get_logger().error(f'halted: {reason}')
+                if self._output is not None:
+                    self._output.stop()
+        if before != 'halted':
+            self._publish_status()
+
+    # -- the worker ----------------------------------------------------------------------------
+
+    def _work(self, mailbox: Mailbox) -> None:
+        while (frames := mailbox.take()) is not None:
+            if not self._latch.enabled:
+                continue
+            try:
+                self._tick(frames, mailbox)
+            except (MessageError, InferenceError, CommandRefusedError) as error:
+                mailbox.drops[error.cause] += 1
+                self._halt(str(error))
+            except Exception as error:
+                self.log_failure('cannot command', error)
+                self._halt(f'cannot command: {error!r}')
+
+    def _tick(self, frames: FrameSet, mailbox: Mailbox) -> None:
+        bundle, runner, output, inputs = self._bundle, self._runner, self._output, self._state
+        assert bundle and runner and output and inputs and self._watchdog
+        inputs.poll()
+        self._refuse_stale({'features': frames.stamp_ns} | inputs.newest_ns())
+        if self._fresh:
+            if frames.stamp_ns < self._enabled_ns:
+                self._watchdog.feed('tick')
+                return  # shows the scene before somebody enabled
+            self._fresh = False
+            runner.clear()
+        elif frames.jumped:
+            raise MessageError('clock_jump', "the features' stamps jumped")
+        state = inputs.at(frames.stamp_ns)
+        if state is None:
+            mailbox.drops['state_skew'] += 1
+            return
+        features = read_tensor(frames.messages['features'])
+        encoder = bundle.manifest.encoder
+        if features.shape != (encoder.tokens, encoder.dim):
+            raise MessageError('shape', f'features have shape {features.shape}, the head needs '
+                                        f'{(encoder.tokens, encoder.dim)}')
+        chunks, began = runner.chunks, time.monotonic()
+        action = runner.step(frames.stamp_ns, features, state)
+        if runner.chunks != chunks:
+            self._report.head.add(time.monotonic() - began)
+        with self._lock:
+            if not self._latch.enabled or self._fresh:
+                return  # stopped, or enabled anew, while the head was running
+            output.limiter.check_joints(frames.stamp_ns, inputs.named(state))
+            if action is not None:
+                output.send(action)
+                self._report.latency.add(self._age_s(frames.stamp_ns))
+            self._watchdog.feed('tick')
+        mailbox.deadlines.publish(frames.stamp_ns)
+
+    def _refuse_stale(self, stamps: dict[str, int]) -> None:
+        assert self._bundle and self._bundle.contract.limits
+        refuse_stale({name: self._age_s(stamp) for name, stamp in stamps.items()},
+                     self._bundle.contract.limits.input_timeout_s)
+
+    def _age_s(self, stamp: int) -> float:
+        return (self.get_clock().now().nanoseconds - stamp) * 1e-9
+
+    # -- reports -------------------------------------------------------------------------------
+
+    def _publish_status(self) -> dict[str, Any]:
+        output, mailbox, runner, state = self._output, self._mailbox, self._runner, self._state
+        return self._report.status(self._latch, {
+            'commands': output.sent if output else 0,
+            'clamped': dict(output.limiter.clamped) if output else {},
+            'chunks': runner.chunks if runner else 0,
+            'dropped': dict(mailbox.drops) if mailbox else {},
+            'rejected': state.rejected() if state else {}})
+
+    def _on_report(self) -> None:
+        if self._bundle is not None:
+            self._report.diagnostics(self._latch, self._publish_status() | {
+                'model': self._bundle.manifest.name,
+                'model_hash': self._bundle.manifest.digest[:12],
+                'backend': self._bundle.backend})
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until a signal; returns the exit status."""
+    return run(PolicyNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

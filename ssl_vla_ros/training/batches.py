@@ -1,0 +1,177 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Batches as a function of seed and step.
+
+Batch ``i`` depends on nothing but the seed and ``i``: a run that was killed and resumed sees what it
+would have seen, without any state of a sampler to store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ssl_vla_ros.errors import DatasetError
+
+
+class BatchSource(Protocol):
+    """Anything that gives batch ``step`` of a run, and rows to take statistics of."""
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Batch number ``step``."""
+        ...
+
+    def statistics_rows(self) -> dict[str, Tensor]:
+        """Rows of the training split, for normalisation."""
+        ...
+
+
+def episode_rows(lengths: Sequence[int], episodes: Sequence[int]) -> NDArray[np.int64]:
+    """Row numbers of the given episodes, of a dataset with episodes of ``lengths`` rows."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    if not episodes:
+        return np.zeros(0, dtype=np.int64)
+    return np.concatenate([
+        np.arange(starts[episode], starts[episode + 1]) for episode in episodes])
+
+
+class FrameSource:
+    """
+    Random frames of the training episodes.
+
+    Parameters
+    ----------
+    frames
+        One (N, H, W, 3) uint8 array a camera, memory-mapped or not.
+    rows
+        Rows of the training split.
+    batch_size, seed
+        Of the batches.
+
+    """
+
+    def __init__(self, frames: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64],
+                 batch_size: int, seed: int) -> None:
+        if len(rows) == 0:
+            raise DatasetError('the training split has no rows; record more episodes')
+        self._frames = frames
+        self._rows = rows
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def _gather(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        images = np.stack([frames[rows] for frames in self._frames], axis=1)
+        return {'images': torch.from_numpy(images)}
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """``images`` uint8 (batch, cameras, H, W, 3)."""
+        rng = np.random.default_rng([self._seed, step])
+        return self._gather(np.sort(rng.choice(self._rows, self._batch_size)))
+
+    def statistics_rows(self) -> dict[str, Tensor]:
+        """Up to 512 frames spread over the training split."""
+        pick = np.linspace(0, len(self._rows) - 1, min(512, len(self._rows))).astype(np.int64)
+        return self._gather(self._rows[pick])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a dataset without pixels: features, state and actions, with episode lengths."""
+
+    features: NDArray[np.float32]   # (N, tokens, dim)
+    state: NDArray[np.float32]      # (N, S)
+    actions: NDArray[np.float32]    # (N, A)
+    lengths: tuple[int, ...]
+
+
+class WindowSource:
+    """
+    Windows over consecutive rows of one episode.
+
+    A window around row ``t`` holds ``history`` frames up to ``t`` (the first repeated at an
+    episode's start) and ``chunk`` actions from ``t`` on (the last repeated past its end, marked
+    not ``valid``). With ``whole=True`` only windows that lie inside their episode are drawn, and
+    frames and actions cover it all: what a world model needs.
+    """
+
+    def __init__(self, table: Table, episodes: Sequence[int], *, history: int, chunk: int,
+                 batch_size: int, seed: int, whole: bool = False) -> None:
+        self._table = table
+        self._history = history
+        self._chunk = chunk
+        self._batch_size = batch_size
+        self._seed = seed
+        self._whole = whole
+        starts = np.concatenate([[0], np.cumsum(table.lengths)])
+        self._rows = episode_rows(table.lengths, episodes)
+        self._first = np.concatenate([
+            np.full(table.lengths[e], starts[e]) for e in episodes]
+            or [np.zeros(0, dtype=np.int64)])
+        self._last = np.concatenate([
+            np.full(table.lengths[e], starts[e + 1] - 1) for e in episodes]
+            or [np.zeros(0, dtype=np.int64)])
+        inside = np.ones(len(self._rows), dtype=bool)
+        if whole:
+            inside = ((self._rows - (history - 1) >= self._first)
+                      & (self._rows + chunk <= self._last))
+        self._draw = np.flatnonzero(inside)
+        if len(self._draw) == 0:
+            raise DatasetError(
+                f'no episode of the training split holds a window of {history + chunk} rows; '
+                'record longer episodes, or shorten history, context, chunk or horizon')
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Features, state, actions and ``valid`` of ``batch_size`` random windows."""
+        rng = np.random.default_rng([self._seed, step])
+        return self.windows(rng.choice(self._draw, self._batch_size))
+
+    def all_windows(self) -> NDArray[np.int64]:
+        """Numbers of every window, for evaluation."""
+        return self._draw
+
+    def windows(self, pick: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The windows with the given numbers."""
+        row, first, last = self._rows[pick], self._first[pick], self._last[pick]
+        table = self._table
+        if self._whole:
+            span = row[:, None] + np.arange(1 - self._history, self._chunk + 1)
+            return {'features': torch.from_numpy(table.features[span]),
+                    'actions': torch.from_numpy(table.actions[span[:, :-1]])}
+        past = np.maximum(row[:, None] + np.arange(1 - self._history, 1), first[:, None])
+        ahead = row[:, None] + np.arange(self._chunk)
+        valid = ahead <= last[:, None]
+        ahead = np.minimum(ahead, last[:, None])
+        return {'features': torch.from_numpy(table.features[past]),
+                'state': torch.from_numpy(table.state[past]),
+                'actions': torch.from_numpy(table.actions[ahead]),
+                'valid': torch.from_numpy(valid)}
+
+    def statistics_rows(self) -> dict[str, Tensor]:
+        """Every row of the training split."""
+        rows, table = self._rows, self._table
+        return {'features': torch.from_numpy(table.features[rows]),
+                'state': torch.from_numpy(table.state[rows]),
+                'actions': torch.from_numpy(table.actions[rows])}
+
+
+class StepDataset(IterableDataset[dict[str, Tensor]]):
+    """Batches ``first`` … ``steps − 1`` of a source; ``first`` is set before training goes on."""
+
+    def __init__(self, source: BatchSource, steps: int) -> None:
+        super().__init__()
+        self._source = source
+        self._steps = steps
+        self.first = 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Batches from ``first`` on."""
+        for step in range(self.first, self._steps):
+            yield self._source.batch(step)

@@ -1,0 +1,165 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training configuration: frozen dataclasses read from YAML, with dotted overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints, TypeVar
+
+import yaml
+
+from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.errors import ConfigError
+
+T = TypeVar('T')
+
+#: Where the numbers a head is trained on come from.
+FEATURE_SOURCES = ('encoder', 'random', 'imagenet', 'true_pose', 'none')
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a run depends on, apart from the data. Each field can be overridden by name."""
+
+    objective: str                    # a name of the registry: keypoints, world_model, …
+    steps: int
+    batch_size: int
+    learning_rate: float
+    height: int = 96                  # the encoder's input size, pixels
+    width: int = 96
+    weight_decay: float = 1e-4
+    warmup_steps: int = 100           # linear warm-up, then a cosine down to zero
+    gradient_clip: float = 1.0        # norm
+    precision: str = '32-true'        # Lightning's names: 32-true, bf16-mixed
+    threads: int = 0                  # of torch; 0 leaves its own choice
+    seed: int = 0
+    held_out_fraction: float = 0.1    # of the episodes, never trained on
+    split_seed: int = 0
+    checkpoint_every: int = 200       # steps
+    probe_every: int = 200            # steps, for encoders; 0 probes at the end only
+    log_every: int = 20               # steps
+    encoder: str = ''                 # directory of the run whose frozen encoder is used
+    features: str = 'encoder'         # one of FEATURE_SOURCES
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # the objective's settings
+
+
+def _convert(value: object, kind: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return parse_dataclass(kind, value, where)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except ValueError:
+            pass
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind in (str, bool) and isinstance(value, kind):
+        return value
+    if kind not in (int, float, str, bool) and isinstance(value, Mapping):
+        return dict(value)
+    name = getattr(kind, '__name__', str(kind))
+    raise ConfigError(f'{where} is {value!r}, must be of type {name}')
+
+
+def parse_dataclass(kind: type[T], data: object, where: str) -> T:
+    """
+    Build a dataclass from plain values.
+
+    Raises
+    ------
+    ConfigError
+        Naming ``where`` and the key, for an unknown or missing key or a wrong type.
+
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f'{where} is {data!r}, must be a mapping')
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in data:
+        if key not in names:
+            raise ConfigError(
+                f'{where}: unknown key {key!r} (value {data[key]!r}){suggestion(str(key), names)}')
+    values = {key: _convert(value, hints[key], f'{where}: {key}') for key, value in data.items()}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        required = (field.default is dataclasses.MISSING
+                    and field.default_factory is dataclasses.MISSING)
+        if required and field.name not in values:
+            raise ConfigError(f'{where}: {field.name} is missing')
+    return kind(**values)
+
+
+def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """
+    Lay ``key.sub=value`` words over a configuration; values are read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If a word has no ``=`` or passes through something that is no mapping.
+
+    """
+    for word in overrides:
+        path, separator, text = word.partition('=')
+        if not separator or not path:
+            raise ConfigError(f'{word!r} is no override; write key=value, e.g. steps=1000')
+        target = data
+        *parents, last = path.split('.')
+        for parent in parents:
+            following = target.setdefault(parent, {})
+            if not isinstance(following, dict):
+                raise ConfigError(f'{word!r}: {parent} is {following!r}, no mapping')
+            target = following
+        target[last] = yaml.safe_load(text)
+    return data
+
+
+def check_config(config: TrainConfig, where: str) -> None:
+    """Raise ``ConfigError`` for values that fit their type but not each other."""
+    for name in ('steps', 'batch_size', 'height', 'width', 'checkpoint_every', 'log_every'):
+        if getattr(config, name) < 1:
+            raise ConfigError(f'{where}: {name} is {getattr(config, name)}, must be at least 1')
+    for name in ('height', 'width'):
+        if getattr(config, name) % 4:
+            raise ConfigError(
+                f'{where}: {name} is {getattr(config, name)}, must be a multiple of 4')
+    if config.learning_rate <= 0.0:
+        raise ConfigError(f'{where}: learning_rate is {config.learning_rate}, must be above 0')
+    if not 0.0 < config.held_out_fraction < 1.0:
+        raise ConfigError(
+            f'{where}: held_out_fraction is {config.held_out_fraction}, must lie between 0 and 1')
+    if config.features not in FEATURE_SOURCES:
+        raise ConfigError(
+            f'{where}: features is {config.features!r}, must be one of '
+            f'{", ".join(FEATURE_SOURCES)}{suggestion(config.features, FEATURE_SOURCES)}')
+    if config.precision not in ('32-true', 'bf16-mixed', '16-mixed'):
+        raise ConfigError(
+            f'{where}: precision is {config.precision!r}, must be 32-true, bf16-mixed or 16-mixed')
+
+
+def load_train_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """
+    Read a training configuration and lay overrides over it.
+
+    Raises
+    ------
+    ConfigError
+        Naming file, key and value.
+
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: cannot read it: {error}; config/train/ has examples') from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{path}: not valid YAML: {" ".join(str(error).split())}') from error
+    if not isinstance(data, dict):
+        raise ConfigError(f'{path}: must hold a mapping, not {data!r}')
+    config = parse_dataclass(TrainConfig, apply_overrides(data, overrides), str(path))
+    check_config(config, str(path))
+    return config

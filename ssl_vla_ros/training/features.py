@@ -1,0 +1,126 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Feature tables: what frozen encoders make of every row, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from ssl_vla_ros.contract import Contract
+from ssl_vla_ros.dataset.cache import FrameCache
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.networks.encoder import Encoder
+
+#: Name of the columns an object pose is recorded under, and what a true-pose head sees of it.
+_POSE = ('position.x', 'position.y', 'position.z',
+         'orientation.x', 'orientation.y', 'orientation.z', 'orientation.w')
+SCENE_TARGETS = ('x', 'y', 'z', 'yaw')
+
+
+def encoder_digest(encoder: Encoder) -> str:
+    """SHA-256 of an encoder's weights."""
+    digest = hashlib.sha256(type(encoder).__name__.encode())
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
+                progress: Callable[[int, int, str], None] | None = None,
+                batch: int = 128) -> NDArray[np.float32]:
+    """
+    Features (N, tokens, dim) of every row.
+
+    Parameters
+    ----------
+    encoder
+        In evaluation mode for the call; its mode is put back.
+    frames
+        One (N, H, W, 3) uint8 array a camera.
+    progress
+        Told (rows done, rows, what).
+    batch
+        Rows encoded at once.
+
+    """
+    training = encoder.training
+    encoder.eval()
+    count = len(frames[0])
+    table = np.empty((count, encoder.tokens, encoder.dim), dtype=np.float32)
+    for start in range(0, count, batch):
+        images = np.stack([camera[start:start + batch] for camera in frames], axis=1)
+        table[start:start + batch] = encoder(torch.from_numpy(images)).float().numpy()
+        if progress is not None:
+            progress(min(start + batch, count), count, 'features')
+    encoder.train(training)
+    return table
+
+
+def feature_table(encoder: Encoder, dataset: Dataset, cache: FrameCache, directory: Path,
+                  progress: Callable[[int, int, str], None] | None = None
+                  ) -> NDArray[np.float32]:
+    """
+    Features of a dataset, from disk where the same encoder saw the same dataset before.
+
+    The key is the hash of weights, size and dataset: a retrained encoder never meets old features.
+    """
+    key = hashlib.sha256(json.dumps([
+        encoder_digest(encoder), dataset.digest(), encoder.height, encoder.width
+    ]).encode()).hexdigest()[:24]
+    path = directory / f'{key}.npy'
+    if path.is_file():
+        try:
+            stored: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError):
+            stored = np.empty((0,), dtype=np.float32)  # cut off while written: compute it again
+        if stored.shape == (dataset.num_rows, encoder.tokens, encoder.dim):
+            return stored
+    table = encode_rows(
+        encoder, [cache.frames(camera) for camera in dataset.camera_names], progress)
+    directory.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix('.part')
+    with part.open('wb') as file:
+        np.save(file, table)
+    part.replace(path)
+    return table
+
+
+def fold_quarter_turns(yaw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Yaw (rad) folded into ±45°: a cube turned by 90° looks and grasps the same."""
+    quarter = 0.5 * np.pi
+    folded: NDArray[np.float64] = (yaw + 0.5 * quarter) % quarter - 0.5 * quarter
+    return folded
+
+
+def scene_pose(contract: Contract, evaluation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Place and yaw (N, 4) of the object from the recorded ground truth (N, E).
+
+    Raises
+    ------
+    DatasetError
+        If the dataset holds no object pose, or rows without one.
+
+    """
+    names = contract.evaluation_names
+    missing = [name for name in _POSE if name not in names]
+    if missing:
+        raise DatasetError(
+            f'{contract.source}: evaluation has no {", ".join(missing)}; a true-pose head and '
+            'scene probes need the recorded object pose')
+    pose = evaluation[:, [names.index(name) for name in _POSE]].astype(np.float64)
+    if not np.isfinite(pose).all():
+        raise DatasetError(f'{contract.source}: some rows have no recorded object pose')
+    x, y, z, w = pose[:, 3], pose[:, 4], pose[:, 5], pose[:, 6]
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return np.c_[pose[:, :3], fold_quarter_turns(yaw)].astype(np.float32)

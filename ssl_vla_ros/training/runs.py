@@ -1,0 +1,221 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run's directory: what it holds, how it is begun, resumed and opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+import subprocess
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+import torch
+
+from ssl_vla_ros.contract import Contract, parse_contract
+from ssl_vla_ros.errors import ConfigError
+from ssl_vla_ros.networks.encoder import Encoder
+from ssl_vla_ros.objectives import Objective, OBJECTIVES
+from ssl_vla_ros.objectives.base import DataShape
+from ssl_vla_ros.training.config import parse_dataclass, TrainConfig
+
+RUN_FILE = 'run.json'
+MODEL_FILE = 'model.safetensors'
+CHECKPOINT_FILE = 'checkpoint.safetensors'
+
+
+def config_digest(config: TrainConfig) -> str:
+    """SHA-256 of a configuration's content."""
+    text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def git_commit() -> str:
+    """Commit of the source tree this runs from; empty outside a checkout or without git."""
+    try:
+        found = subprocess.run(
+            ['git', '-C', str(Path(__file__).parent), 'rev-parse', 'HEAD'],
+            capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ''
+    return found.stdout.strip() if found.returncode == 0 else ''
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write JSON by one rename, durable."""
+    part = path.with_name(f'.{path.name}.part')
+    with part.open('w', encoding='utf-8') as file:
+        json.dump(data, file, indent=1)
+        file.write('\n')
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run."""
+
+    path: Path
+    config: TrainConfig
+    contract: Contract
+    shape: DataShape
+    info: dict[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        """Whether training reached its last step."""
+        return bool(self.info.get('status') == 'complete')
+
+    def objective(self) -> Objective:
+        """
+        The trained objective, in evaluation mode.
+
+        Raises
+        ------
+        ConfigError
+            If training has not finished, or the weights are missing or broken.
+
+        """
+        if not self.complete:
+            raise ConfigError(
+                f'{self.path}: training stopped at step {self.info.get("step", 0)} of '
+                f'{self.config.steps}; run the same train command again to finish it')
+        built = build_objective(self.config, self.shape, str(self.path))
+        path = self.path / MODEL_FILE
+        try:
+            weights = load_file(path)
+            built.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise ConfigError(
+                f'{path}: cannot load the weights: {str(error).splitlines()[0]}; train again '
+                'into a new directory') from error
+        return built.eval().requires_grad_(False)
+
+    def encoder(self) -> Encoder:
+        """
+        The run's frozen encoder.
+
+        Raises
+        ------
+        ConfigError
+            If the run's objective trains none.
+
+        """
+        found = getattr(self.objective(), 'encoder', None)
+        if not isinstance(found, Encoder):
+            raise ConfigError(
+                f'{self.path}: objective {self.config.objective!r} trains no encoder; give the '
+                'directory of a pretraining run')
+        return found
+
+
+def build_objective(config: TrainConfig, shape: DataShape, where: str) -> Objective:
+    """An objective with fresh weights drawn from the configuration's seed."""
+    spec = OBJECTIVES[config.objective]
+    settings = parse_dataclass(spec.settings, dict(config.model), f'{where}: model')
+    torch.manual_seed(config.seed)
+    try:
+        built: Objective = spec.build(shape, settings)
+    except ValueError as error:
+        raise ConfigError(f'{where}: model: {error}') from error
+    return built
+
+
+def open_run(path: str | Path) -> Run:
+    """
+    Open a run's directory.
+
+    Raises
+    ------
+    ConfigError
+        If there is no run there, or its files are broken.
+
+    """
+    root = Path(path)
+    file = root / RUN_FILE
+    try:
+        info = json.loads(file.read_text(encoding='utf-8'))
+        config = parse_dataclass(TrainConfig, info['config'], str(file))
+        contract = parse_contract(info['contract'], str(file))
+        shape = DataShape(**info['shape'])
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f'{root}: no training run here ({RUN_FILE} is missing); `ssl_vla train` makes one'
+        ) from error
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f'{file}: broken ({error}); train again into a new directory') from error
+    return Run(root, config, contract, shape, info)
+
+
+def begin_run(path: Path, config: TrainConfig, contract: Contract, shape: DataShape,
+              dataset_digest: str, encoder_digest: str) -> Run:
+    """
+    Make a run's directory, or find the same run in it.
+
+    Raises
+    ------
+    ConfigError
+        If the directory holds a run with another configuration or dataset: nothing of it is
+        touched.
+
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    wanted = {'config_digest': config_digest(config), 'dataset_digest': dataset_digest,
+              'encoder_digest': encoder_digest}
+    if (path / RUN_FILE).exists():
+        found = open_run(path)
+        for key, value in wanted.items():
+            if found.info.get(key) != value:
+                what = key.replace('_digest', '')
+                raise ConfigError(
+                    f'{path / RUN_FILE}: {key} is {str(found.info.get(key))[:12]}, now '
+                    f'{value[:12]}: the directory holds a run with another {what}; choose '
+                    'another --out, or delete it')
+        return found
+    info = {
+        'schema_version': 1, 'status': 'started', 'step': 0, **wanted,
+        'config': dataclasses.asdict(config), 'contract': contract.to_dict(),
+        'shape': dataclasses.asdict(shape), 'git_commit': git_commit(),
+        'software': {'torch': torch.__version__}, 'metrics': {}}
+    write_json(path / RUN_FILE, info)
+    return Run(path, config, contract, shape, info)
+
+
+def save_model(objective: Objective, path: Path) -> None:
+    """Write an objective's weights as safetensors, by one rename."""
+    part = path.with_name(f'.{path.name}.part')
+    state = {name: value.detach().cpu().contiguous().clone()
+             for name, value in objective.state_dict().items()}
+    save_file(state, part)
+    part.replace(path)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """
+    Hold a run's directory alone.
+
+    Raises
+    ------
+    ConfigError
+        If another process trains in it.
+
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f'{path}: another process is training in this directory; wait for it, or choose '
+                'another --out') from error
+        yield

@@ -1,0 +1,145 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Building a dataset from a session: whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dataset_episodes import PERIOD_NS, Recording, small_contract, START_NS
+import numpy as np
+import pytest
+
+from ssl_vla_ros.contract import parse_contract
+from ssl_vla_ros.dataset.build import build_dataset
+from ssl_vla_ros.dataset.files import building, part_of
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.errors import DatasetError, EpisodeError
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    for ticks in (10, 12):
+        Recording.regular(ticks).write(tmp_path / 'session', success=ticks == 12)
+    return tmp_path / 'session'
+
+
+def test_a_session_becomes_a_dataset(session: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    report = build_dataset(session, tmp_path / 'out', progress=lambda *what: told.append(what))
+    dataset = Dataset.open(tmp_path / 'out')
+    dataset.verify()
+    assert dataset.lengths == [10, 12]
+    assert dataset.success == [False, True]
+    assert dataset.digest() == report.digest
+    assert (len(report.kept), report.refused, report.rows) == (2, [], 22)
+    assert told == [(1, 2, 'build: episode_000000'), (2, 2, 'build: episode_000001')]
+    json.dumps(report.to_dict(), allow_nan=False)
+    text = report.text()
+    assert 'image.front: 20.00 Hz, 0 gaps' in text
+    assert 'by receive time (no header)' in text
+    assert 'kept 2 of 2 episodes, 22 rows' in text
+    assert not part_of(tmp_path / 'out').exists()
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'data', 'meta', 'videos']
+
+
+def test_two_builds_of_one_session_are_the_same(session: Path, tmp_path: Path) -> None:
+    digests = {build_dataset(session, tmp_path / name).digest for name in ('a', 'b')}
+    assert len(digests) == 1
+
+
+def test_unusable_episodes_are_listed_with_their_reason(session: Path, tmp_path: Path) -> None:
+    Recording.regular(10).write(session, status='incomplete')
+    dead = Recording.regular(10)
+    dead.drop('camera/wrist/image_raw', START_NS + 5 * PERIOD_NS)
+    dead.write(session)
+    broken = Recording.regular(10).write(session)
+    (bag,) = broken.glob('*.mcap')
+    bag.write_bytes(bag.read_bytes()[:1000])
+    Recording.regular(10).write(session, status='recovered')
+    report = build_dataset(session, tmp_path / 'out')
+    reasons = [result.reason for result in report.refused]
+    assert len(reasons) == 3
+    assert 'is incomplete' in reasons[0]
+    assert 'image.wrist ended' in reasons[1]
+    assert broken.name in reasons[2]
+    assert Dataset.open(tmp_path / 'out').lengths == [10, 12, 10]
+    assert report.text().count('refused: ') == 3
+
+
+def test_another_robots_episode_is_refused_by_name(session: Path, tmp_path: Path) -> None:
+    data = small_contract().to_dict()
+    data['state'][0]['names'] = ['shoulder', 'wrist']
+    with pytest.raises(DatasetError, match='lacks elbow'):
+        build_dataset(session, tmp_path / 'out', parse_contract(data, 'other'))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_dataset_may_have_another_rate_and_size(session: Path, tmp_path: Path) -> None:
+    data = small_contract().to_dict()
+    data['rate_hz'] = 10
+    data['cameras']['front'].update(height=16, width=16)
+    build_dataset(session, tmp_path / 'out', parse_contract(data, 'slow'))
+    dataset = Dataset.open(tmp_path / 'out')
+    assert dataset.lengths == [5, 6]
+    assert dataset.frames('front', 0).shape == (5, 16, 16, 3)
+    np.testing.assert_allclose(
+        dataset.column('observation.state')[:5, 0], 0.1 * np.arange(5), atol=1e-6)
+
+
+def test_an_interrupted_build_shows_no_dataset_and_starts_again(
+        session: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, what: str) -> None:
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(session, tmp_path / 'out', progress=stop)
+    assert part_of(tmp_path / 'out').is_dir()
+    with pytest.raises(DatasetError, match='interrupted build is beside it'):
+        Dataset.open(tmp_path / 'out')
+    build_dataset(session, tmp_path / 'out')
+    Dataset.open(tmp_path / 'out').verify()
+    assert not part_of(tmp_path / 'out').exists()
+
+
+def test_a_build_beside_another_one_is_refused(session: Path, tmp_path: Path) -> None:
+    with building(tmp_path / 'out', ()), pytest.raises(
+            DatasetError, match='another process is building'):
+        build_dataset(session, tmp_path / 'out')
+
+
+def test_a_strangers_files_are_never_removed(session: Path, tmp_path: Path) -> None:
+    part = part_of(tmp_path / 'out')
+    part.mkdir()
+    (part / 'thesis.tex').write_text('precious')
+    with pytest.raises(DatasetError, match=r"'thesis\.tex'.*yourself"):
+        build_dataset(session, tmp_path / 'out')
+    assert (part / 'thesis.tex').read_text() == 'precious'
+
+
+def test_an_existing_output_stays_unless_overwriting(session: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    first = build_dataset(session, out)
+    Recording.regular(14).write(session)
+    with pytest.raises(DatasetError, match='exists already'):
+        build_dataset(session, out)
+    assert Dataset.open(out).digest() == first.digest
+    build_dataset(session, out, overwrite=True)
+    assert Dataset.open(out).lengths == [10, 12, 14]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['out', 'session']
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    with pytest.raises(DatasetError, match='is no dataset'):
+        build_dataset(session, folder, overwrite=True)
+
+
+def test_sessions_without_a_usable_episode_say_so(tmp_path: Path) -> None:
+    with pytest.raises(EpisodeError, match='no such session'):
+        build_dataset(tmp_path / 'none', tmp_path / 'out')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(DatasetError, match='no finished episode'):
+        build_dataset(tmp_path / 'empty', tmp_path / 'out')
+    Recording.regular(10).write(tmp_path / 'bad', status='incomplete')
+    with pytest.raises(DatasetError, match='none of the 1 episodes can be used'):
+        build_dataset(tmp_path / 'bad', tmp_path / 'out')

@@ -1,0 +1,162 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""An episode from start to end without ROS: queue, disk, clock jumps, and the books throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from episode_samples import GRIPPER, IMAGE, image_cdr, JOINTS, joints_cdr, open_writer, SIZE
+from ssl_vla_ros.episodes.books import Books
+from ssl_vla_ros.episodes.control import EpisodeControl, RecordingLimits
+from ssl_vla_ros.episodes.intake import Fate
+from ssl_vla_ros.episodes.reader import Episode
+from ssl_vla_ros.episodes.recording import Outcome
+from ssl_vla_ros.errors import EpisodeError
+
+
+class Feed:
+    """Plays a subscription: numbers messages and hands them on as the node does."""
+
+    def __init__(self, limits: RecordingLimits) -> None:
+        topics = dict.fromkeys((IMAGE, JOINTS), True) | {GRIPPER: False}
+        self.books = Books(topics, dict.fromkeys(topics, True))
+        self.control = EpisodeControl(self.books, limits)
+        self.sequence = dict.fromkeys(topics, 0)
+
+    def send(self, topic: str, cdr: bytes) -> None:
+        self.sequence[topic] += 1
+        now = time.time_ns()
+        self.books.heard(topic)
+        fate, _ = self.books.intakes[topic].take(
+            self.sequence[topic], now, cdr, paused=self.books.paused)
+        if fate is Fate.KEEP:
+            self.control.put(topic, cdr, now, now)
+
+    def send_pictures(self, count: int) -> None:
+        for _ in range(count):
+            self.send(IMAGE, image_cdr(10**9 + self.sequence[IMAGE], bytes(SIZE * SIZE * 3)))
+
+    def outcome(self, timeout_s: float = 10.0) -> Outcome:
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            outcome = self.control.step('system')
+            if outcome is not None:
+                return outcome
+            time.sleep(0.005)
+        raise AssertionError(f'still {self.control.phase}')
+
+
+class Gate:
+    """Holds a writer's ``write`` until it is opened: a disk that does not keep up."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self._write = write
+
+    def __call__(self, *arguments: Any) -> None:
+        self.entered.set()
+        self.open.wait(10)
+        self._write(*arguments)
+
+
+@pytest.mark.parametrize('limits', [
+    RecordingLimits(queue_size=10), RecordingLimits(queue_bytes=10 * (SIZE * SIZE * 3 + 100))])
+def test_a_full_queue_drops_and_counts(
+        tmp_path: Path, limits: RecordingLimits) -> None:
+    feed = Feed(limits)
+    writer = open_writer(tmp_path)
+    gate = Gate(writer.write)
+    writer.write = gate  # type: ignore[method-assign]
+    feed.control.start(lambda: writer)
+    feed.send_pictures(1)
+    assert gate.entered.wait(10)
+    feed.send_pictures(30)
+    assert feed.control.depth == 10
+    gate.open.set()
+    feed.control.stop()
+    assert feed.control.phase == 'stopping'
+    outcome = feed.outcome()
+    account = outcome.accounts[IMAGE]
+    assert (account.published, account.written, account.dropped) == (31, 11, 20)
+    episode = Episode.open(tmp_path / outcome.name)
+    assert episode.info['status'] == 'complete'
+    assert len(list(episode.raw())) == 11
+
+
+def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    assert feed.control.step('system') is None
+    assert feed.control.finish_now('', 'system') is None
+    feed.send_pictures(2)                        # nobody records
+    feed.control.start(lambda: open_writer(tmp_path))
+    with pytest.raises(EpisodeError, match='episode_000000 is being recorded'):
+        feed.control.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(3)
+    feed.control.stop()
+    with pytest.raises(EpisodeError, match='is being finished'):
+        feed.control.start(lambda: open_writer(tmp_path))
+    assert feed.outcome().accounts[IMAGE].written == 3
+    assert feed.control.phase == 'idle'
+    assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
+    feed.control.stop(discard=True, reason='no')
+    assert feed.outcome().status == 'discarded'
+    assert not (tmp_path / 'episode_000001').exists()
+
+
+def test_a_clock_jump_and_a_full_disk_end_an_episode_with_the_reason(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.control.start(lambda: open_writer(tmp_path))
+    feed.send(JOINTS, joints_cdr(5, {'a': 1.0}))
+    feed.control.step('sim', 'back by 10 s')
+    assert feed.outcome().reason == 'clock_jump: back by 10 s'
+    assert Episode.open(tmp_path / 'episode_000000').info['status'] == 'incomplete'
+    feed = Feed(RecordingLimits(min_free_bytes=2**60))
+    feed.control.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(4)
+    outcome = feed.outcome()
+    assert outcome.reason.startswith('min_free_bytes')
+    assert outcome.accounts[IMAGE].written == 4
+
+
+def test_finish_now_keeps_what_came(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.control.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(50)
+    outcome = feed.control.finish_now('shut down', 'system')
+    assert outcome is not None
+    assert (outcome.status, outcome.reason) == ('incomplete', 'shut down')
+    assert outcome.accounts[IMAGE].written == 50
+
+
+def test_a_disk_that_fails_loses_nothing_uncounted(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    writer = open_writer(tmp_path)
+    real, calls = writer.write, []
+
+    def failing(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 21:
+            writer.sync()
+        if len(calls) > 30:
+            raise OSError(28, 'No space left on device')
+        real(*arguments)
+
+    writer.write = failing  # type: ignore[method-assign]
+    feed.control.start(lambda: writer)
+    feed.send_pictures(60)
+    outcome = feed.outcome()
+    assert (outcome.status, outcome.reason) == (
+        'incomplete', 'disk: [Errno 28] No space left on device')
+    account = outcome.accounts[IMAGE]
+    assert account.balanced
+    # Ten stood in the open chunk: written once, and not on the disk.
+    assert (account.published, account.written, account.dropped) == (60, 20, 40)
+    assert len(list(Episode.open(tmp_path / outcome.name).raw())) == 20

@@ -1,0 +1,177 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The books: what was published, lost and refused, from sequence numbers and stamps."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings, strategies as st
+
+from episode_samples import joints_cdr
+from ssl_vla_ros.episodes.accounting import TopicAccount
+from ssl_vla_ros.episodes.books import Books, ClockWatch
+from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake
+
+START, STOP = 1000, 2000
+
+
+def cdr(stamp: int) -> bytes:
+    return joints_cdr(stamp, {'a': 0.0})
+
+
+def open_intake(publishers: int = 1) -> TopicIntake:
+    intake = TopicIntake(stamped=True)
+    intake.publishers_changed(publishers, publishers)
+    return intake
+
+
+@settings(deadline=None)     # machines under load
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 20), st.integers(0, 20))
+def test_lost_and_published_are_exact_whatever_is_lost_in_the_middle(
+        delivered: list[bool], before: int, after: int) -> None:
+    intake = open_intake()
+    sequence = 0
+    for _ in range(before + 1):                 # heard before the episode
+        sequence += 1
+        assert intake.take(sequence, START - 1, cdr(5))[0] is Fate.OUTSIDE
+    intake.begin(START)
+    for arrives in delivered:
+        sequence += 1
+        if arrives:
+            assert intake.take(sequence, START + sequence, cdr(sequence))[0] is Fate.KEEP
+    intake.stop(STOP)
+    for _ in range(after + 1):                  # still published, after the stop
+        sequence += 1
+        assert intake.take(sequence, STOP + 1, cdr(sequence))[0] is Fate.OUTSIDE
+    assert intake.tail_known
+    account = intake.end()
+    assert account.published == len(delivered)
+    assert account.lost == delivered.count(False)
+    assert account.published_exact
+    account.written = delivered.count(True)
+    assert account.balanced
+
+
+@settings(deadline=None)     # machines under load
+@given(st.lists(st.integers(-1, 6), max_size=40))
+def test_stamps_that_are_kept_rise_and_every_refusal_has_a_cause(stamps: list[int]) -> None:
+    intake = open_intake()
+    intake.begin(START)
+    kept = []
+    for sequence, stamp in enumerate(stamps, 1):
+        fate, found = intake.take(sequence, START, cdr(stamp))
+        if fate is Fate.KEEP:
+            kept.append(found)
+    account = intake.end()
+    account.written = len(kept)
+    assert account.balanced
+    assert kept == sorted(set(kept))
+    assert min(kept, default=1) > 0
+    causes = Counter(account.rejected_by_cause)
+    assert causes['zero_stamp'] == sum(stamp <= 0 for stamp in stamps)
+
+
+def test_a_message_published_before_the_stop_is_taken_after_it() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    intake.stop(STOP)
+    assert intake.take(1, STOP - 1, cdr(1))[0] is Fate.KEEP
+    assert not intake.tail_known
+    assert intake.end().published == 1
+    intake.take(2, STOP - 1, cdr(2))
+    assert intake.late == 1
+
+
+def test_a_publisher_first_heard_in_mid_sequence_is_not_called_exact() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    intake.take(500, START, cdr(1))
+    account = intake.end()
+    assert (account.published, account.lost, account.published_exact) == (1, 0, False)
+
+
+def test_a_publisher_that_starts_again_is_counted_on() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    intake.take(1, START, cdr(1))
+    intake.take(2, START, cdr(2))
+    intake.publishers_changed(0, 0)
+    intake.publishers_changed(1, 1)
+    intake.take(1, START, cdr(3))
+    intake.take(3, START, cdr(4))               # the second of the new one is lost
+    account = intake.end()
+    assert (account.published, account.lost, account.published_exact) == (5, 1, True)
+
+
+def test_with_several_publishers_the_transports_report_is_added() -> None:
+    intake = open_intake(publishers=2)
+    intake.begin(START)
+    for sequence in (1, 1, 7, 2):
+        intake.take(sequence, START, cdr(sequence))
+    intake.transport_lost(3)
+    account = intake.end()
+    assert (account.published, account.lost, account.published_exact) == (7, 3, False)
+    assert account.rejected == 0                # interleaved stamps are no mistake
+
+
+def test_middleware_without_sequences_is_not_called_exact() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    intake.take(NO_SEQUENCE, START, cdr(1))
+    intake.take(NO_SEQUENCE, START, cdr(2))
+    account = intake.end()
+    assert (account.published, account.published_exact) == (2, False)
+
+
+def test_a_short_message_and_a_pause_are_rejected_with_their_cause() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    assert intake.take(1, START, b'\x00\x01')[0] is Fate.REFUSED
+    assert intake.take(2, START, cdr(2), paused=True)[0] is Fate.REFUSED
+    assert intake.end().rejected_by_cause == {'short': 1, 'paused': 1}
+
+
+def test_an_unstamped_topic_is_taken_as_it_comes() -> None:
+    intake = TopicIntake(stamped=False)
+    intake.begin(START)
+    assert intake.take(1, START, b'') == (Fate.KEEP, None)
+
+
+def test_an_account_that_hides_a_message_does_not_balance() -> None:
+    assert TopicAccount(published=3, written=2, lost=1).balanced
+    assert not TopicAccount(published=3, written=2).balanced
+    assert not TopicAccount(published=1, rejected=1).balanced
+    account = TopicAccount(published=1)
+    account.reject('zero_stamp')
+    assert account.balanced
+    assert TopicAccount.from_dict(account.to_dict()) == account
+
+
+def test_a_silent_best_effort_topic_is_not_exact_and_a_reliable_one_is() -> None:
+    books = Books({'a': False, 'b': False}, {'a': True, 'b': False})
+    books.begin()
+    for intake in books.intakes.values():
+        intake.publishers_changed(1, 1)
+        intake.take(1, 2**62, b'')
+    books.stop()
+    accounts = books.end(drained=True)
+    assert accounts['a'].published_exact
+    assert not accounts['b'].published_exact
+
+
+def test_a_jump_of_the_system_clock_is_found_and_a_pause_of_the_process_is_not() -> None:
+    now = {'system': 0, 'steady': 0, 'read': 0}
+
+    def steady() -> int:
+        now['steady'] += now['read']
+        return now['steady']
+
+    watch = ClockWatch(1.0, system_ns=lambda: now['system'], steady_ns=steady)
+    assert watch.jump_s() == 0.0
+    for step, jump in ((10**9, 0), (10**9, 10 * 10**9), (10**9, 0), (10**9, -10 * 10**9)):
+        now['steady'] += step
+        now['system'] += step + jump
+        assert watch.jump_s() == jump / 1e9
+    now['read'] = 10 * 10**9                    # stopped between the two readings
+    assert watch.jump_s() == 0.0

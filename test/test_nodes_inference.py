@@ -1,0 +1,298 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inference node over real DDS: what it publishes, what it drops, what it survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from node_harness import json_of, PERIOD_S, Robot, robot, running, time_of  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from tiny_bundle import (  # noqa: E402
+    contract_data, HEIGHT, HORIZON, make_bundle, STEP, tiny_contract, WIDTH, write_manifest)
+
+from ssl_vla_ros.messages.images import to_rgb  # noqa: E402
+from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
+from ssl_vla_ros.messages.tensors import read_tensor  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, ros_domain: int) -> Path:
+    return make_bundle(tmp_path / 'tiny')
+
+
+def ready(me: Robot, features: list[Any]) -> None:
+    """Publish ticks until features come back."""
+    me.until(lambda: features, 'features', between=lambda: me.tick(50))
+    me.spin(0.2)
+    features.clear()
+
+
+def test_features_carry_the_first_cameras_header_and_its_pictures_values(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        features = me.listen(Image, 'inference/features')
+        info = me.listen(String, 'inference/model_info', latched=True)
+        ready(me, features)
+        expected = {me.tick(20 + 4 * tick): (20 + 4 * tick) / 255.0 for tick in range(20)}
+        me.spin(0.3)
+        assert len(features) >= 18   # 20, unless the machine was too busy for 50 ms
+        for message in features:
+            assert message.header.frame_id == 'camera_front_optical_frame'
+            value = expected[stamp_ns(message.header.stamp)]
+            np.testing.assert_allclose(read_tensor(message), np.full((2, 3), value), rtol=1e-5)
+        assert json_of(info)['tokens'] == 2 and json_of(info)['cameras'] == ['front', 'wrist']
+        assert json_of(info)['encoder_sha256']
+        values = me.diagnostics('inference', between=me.tick)
+        periods, published = int(values['periods']), int(values['published'])
+        assert 0 <= periods - published - int(values['missed_deadlines']) <= 2, values
+        assert int(values['missed_deadlines']) <= 2, values
+        assert 0.0 < float(values['age_p50_ms']) <= float(values['age_p99_ms']) < 1000.0
+        assert float(values['inference_p50_ms']) > 0.0
+        assert values['backend'] == 'cpu' and len(values['model_hash']) == 12
+        assert node.end() == 0, node.log
+
+
+def test_prediction_surprise_and_predicted_image_come_with_the_commands(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
+        features, prediction, surprise, picture = (
+            me.listen(Image, f'inference/{name}')
+            for name in ('features', 'prediction', 'surprise', 'predicted_image'))
+
+        def tick() -> None:
+            me.command(1.0, 0.0, 0.5)
+            me.tick(100)
+
+        me.until(lambda: surprise and prediction and picture, 'all outputs', between=tick)
+        for _ in range(4):
+            tick()
+        me.spin(0.2)
+        now = 100 / 255.0
+        steps = STEP * 1.5 * np.arange(1, HORIZON + 1)
+        values = read_tensor(prediction[-1])
+        assert values.shape == (HORIZON, 6)
+        np.testing.assert_allclose(values, np.repeat(now + steps[:, None], 6, 1), rtol=1e-4)
+        assert read_tensor(surprise[-1]).shape == (1, 1) and read_tensor(surprise[-1]) > 1.0
+        image = to_rgb(picture[-1])
+        assert image.shape == (HEIGHT, 2 * WIDTH, 3)
+        np.testing.assert_allclose(image[0, 0], 255.0 * (now + steps[-1]), atol=1.0)
+        for message in (prediction[-1], surprise[-1], picture[-1]):
+            assert any(message.header == other.header for other in features)
+        assert me.trigger('inference/reset').success
+        count = len(prediction)
+        for _ in range(3):
+            me.tick(100)   # no command since the reset: nothing is foreseen
+        me.spin(0.2)
+        assert len(prediction) == count
+        assert int(me.diagnostics('inference')['unforeseen.no_action']) >= 1
+
+
+def broken_images(me: Robot, stamp: int) -> dict[str, Image]:
+    """One message for each cause."""
+    made = {cause: me.image(100, stamp) for cause in ('encoding', 'step', 'length', 'size')}
+    made['encoding'].encoding = 'kodachrome'
+    made['step'].step = 5
+    made['length'].data = made['length'].data[:-7]
+    made['size'].height = made['size'].width = made['size'].step = 0
+    made['size'].data = b''
+    return made
+
+
+def test_malformed_pictures_nan_and_stale_stamps_are_counted_and_survived(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        features = me.listen(Image, 'inference/features')
+        ready(me, features)
+        for cause in broken_images(me, 0):
+            stamp = me.now_ns()
+            me.cameras['wrist'].publish(me.image(100, stamp, 'wrist'))
+            me.cameras['front'].publish(broken_images(me, stamp)[cause])
+            me.spin(PERIOD_S)
+        me.tick(255)                                                   # the encoder gives NaN
+        zero = me.image(100, 0)
+        me.cameras['front'].publish(zero)
+        me.spin(PERIOD_S)
+        assert features == []
+        stamp = me.tick(100)
+        me.until(lambda: features, 'features after the faults')
+        assert stamp_ns(features[-1].header.stamp) == stamp
+        values = me.diagnostics('inference', between=me.tick)
+        for cause in ('encoding', 'step', 'length', 'size', 'nan', 'zero_stamp'):
+            assert values[f'dropped.{cause}'] == '1', values
+        assert int(values['missed_deadlines']) >= 5
+        # An old stamp is a jump of the clock and stale: nothing comes of it, and it goes on.
+        features.clear()
+        old = me.now_ns() - 10 * 10**9
+        for camera, publisher in me.cameras.items():
+            publisher.publish(me.image(100, old, camera))
+        me.spin(PERIOD_S)
+        stamp = me.tick(100)
+        me.until(lambda: features, 'features after a stale picture')
+        assert [stamp_ns(message.header.stamp) for message in features] == [stamp]
+        values = me.diagnostics('inference', between=me.tick)
+        assert values['dropped.stale'] == '1' and values['clock_jumps'] == '2', values
+        assert node.alive() and node.end(signal.SIGTERM) == 0
+
+
+def test_slow_inference_keeps_the_newest_and_reports_age_and_missed_deadlines(
+        bundle: Path, tmp_path: Path) -> None:
+    make_bundle(bundle, slow=40)
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
+        features = me.listen(Image, 'inference/features')
+        ready(me, features)
+        stamps = [me.tick(100) for _ in range(40)]
+        me.spin(0.5)
+        values = me.diagnostics('inference', between=me.tick)
+        inference_ms = float(values['inference_p50_ms'])
+        if inference_ms < 1.2e3 * PERIOD_S:
+            pytest.skip(f'this machine encodes in {inference_ms:.0f} ms: not slow enough')
+        assert 0 < len(features) < 38
+        assert int(values['missed_deadlines']) >= 40 - len(features) - 2
+        assert int(values['dropped.superseded']) > 0 and int(values['late']) > 0
+        # The newest wins: no picture waited for more than the one before it.
+        assert float(values['age_max_ms']) < 4 * inference_ms + 100.0
+        assert float(values['age_p50_ms']) > inference_ms
+        order = [stamp_ns(message.header.stamp) for message in features]
+        assert order == sorted(set(order)) and len(set(order) & set(stamps)) > 10
+
+
+def test_a_bad_bundle_fails_configure_the_node_lives_and_a_retry_works(
+        bundle: Path, tmp_path: Path) -> None:
+    good = (bundle / 'encoder.onnx').read_bytes()
+    (bundle / 'encoder.onnx').write_bytes(good + b'\0')
+    with robot() as me, running('inference', tmp_path, bundle=bundle) as node:
+        assert not me.change('inference', 'configure')
+        assert me.state('inference') == 'unconfigured'
+        assert 'encoder.onnx: SHA-256 is' in node.log and 'Traceback' not in node.log
+        assert not me.change('inference', 'activate')
+        (bundle / 'encoder.onnx').write_bytes(good)
+        assert me.change('inference', 'configure') and me.change('inference', 'activate')
+        features = me.listen(Image, 'inference/features')
+        ready(me, features)
+        for label in ('deactivate', 'activate', 'deactivate', 'cleanup', 'configure', 'activate'):
+            assert me.change('inference', label), label
+        features.clear()
+        ready(me, features)
+        assert node.end() == 0
+
+
+def test_another_robots_contract_is_refused_by_name(bundle: Path, tmp_path: Path) -> None:
+    data = contract_data()
+    data['state'][0]['names'].append('thumb')
+    path = tmp_path / 'seven.yaml'
+    path.write_text(yaml.safe_dump(data))
+    with robot() as me, running('inference', tmp_path, bundle=bundle, contract=path) as node:
+        assert not me.change('inference', 'configure')
+        assert 'has thumb in addition' in node.log and str(path) in node.log
+        assert node.alive()
+
+
+def test_an_inactive_node_publishes_nothing(bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle):
+        assert me.change('inference', 'configure')
+        features = me.listen(Image, 'inference/features')
+        for _ in range(10):
+            me.tick()
+        assert features == []
+
+
+def test_use_sim_time_measures_age_on_the_clock_topic_and_a_looping_clock_is_survived(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
+                                use_sim_time=True):
+        clock = me.node.create_publisher(Clock, '/clock', 10)
+        features = me.listen(Image, 'inference/features')
+        begin = 50 * 10**9
+
+        def tick(number: int) -> int:
+            stamp = begin + number * 50_000_000
+            for camera, publisher in me.cameras.items():
+                publisher.publish(me.image(100, stamp, camera))
+            me.spin(PERIOD_S)
+            return stamp
+
+        def both() -> None:
+            both.number += 1
+            clock.publish(Clock(clock=time_of(begin + both.number * 50_000_000)))
+            tick(both.number)
+
+        both.number = 0
+        me.until(lambda: features, 'features in simulated time', between=both)
+        last = both.number
+        values = me.diagnostics('inference')
+        # Simulated time stands still meanwhile: whole control periods, or nothing at all.
+        assert float(values['age_p50_ms']) <= 51.0
+        features.clear()
+        both.number = 20 - 400 + last  # the clock loops: 19 s back
+        for _ in range(10):
+            both()
+        me.until(lambda: len(features) >= 5, 'features after the clock looped', between=both)
+        values = me.diagnostics('inference', between=both)
+        assert values['clock_jumps'] == '1', values
+
+
+def test_the_parameter_file_names_every_parameter_with_its_default(ros_domain: int) -> None:
+    import rclpy
+    from ssl_vla_ros.nodes.inference import InferenceNode
+    from ssl_vla_ros.nodes.policy import PolicyNode
+
+    rclpy.init()
+    try:
+        for name, factory in (('inference', InferenceNode), ('policy', PolicyNode)):
+            node = factory()
+            path = Path(__file__).parents[1] / 'config' / f'{name}.yaml'
+            written = yaml.safe_load(path.read_text())[f'/**/{name}']['ros__parameters']
+            declared = {
+                key: value.value for key, value in node.get_parameters_by_prefix('').items()
+                if not key.startswith(('use_sim_time', 'start_type_description', 'qos_'))}
+            for key in declared:
+                assert node.describe_parameter(key).description, key
+            node.destroy_node()
+            assert written == declared
+    finally:
+        rclpy.shutdown()
+
+
+def test_the_parameter_file_is_read_by_the_node_in_any_namespace(
+        bundle: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+    text = (Path(__file__).parents[1] / 'config' / 'inference.yaml').read_text()
+    path = tmp_path / 'inference.yaml'
+    path.write_text(text.replace("bundle: ''", f'bundle: {bundle}').replace(
+        'autostart: false', 'autostart: true'))
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'ssl_vla_ros.nodes.inference', '--ros-args', '--params-file',
+         str(path), '-r', '__ns:=/left'])
+    try:
+        with robot() as me:
+            info = me.listen(String, '/left/inference/model_info', latched=True)
+            me.until(lambda: info, 'model_info in the namespace')
+            assert json_of(info)['digest']
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_no_world_model_means_features_alone(bundle: Path, tmp_path: Path) -> None:
+    write_manifest(bundle, tiny_contract(), world_model=None, decoder=None, head=None)
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
+        features = me.listen(Image, 'inference/features')
+        info = me.listen(String, 'inference/model_info', latched=True)
+        ready(me, features)
+        assert list(json_of(info)['outputs']) == ['features']

@@ -1,0 +1,442 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder over real DDS: recorder, driver and client are three processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import json
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from ssl_vla_ros.episodes.reader import Episode, list_episodes
+from ssl_vla_ros.episodes.recover import recover_session
+from ssl_vla_ros.messages.images import to_rgb
+
+ROOT = Path(__file__).parents[1]
+DRIVER = ROOT / 'test' / 'recorder_driver.py'
+TOPICS = ('camera/front/image_raw', 'camera/wrist/image_raw', 'joint_states', 'gripper/command')
+CONTRACT = """
+robot: test_arm
+rate_hz: 20
+cameras:
+  front: {{topic: camera/front/image_raw, type: sensor_msgs/Image, height: 128, width: 128{r}}}
+  wrist: {{topic: camera/wrist/image_raw, type: sensor_msgs/Image, height: 128, width: 128{r}}}
+state:
+  - topic: joint_states
+    type: sensor_msgs/JointState
+    names: [shoulder_pan_joint, elbow_joint]
+    reliability: {reliability}
+action:
+  - topic: gripper/command
+    type: std_msgs/Float64MultiArray
+    names: [gripper]
+    reliability: {reliability}
+"""
+
+pytestmark = pytest.mark.ros
+
+
+class Rig:
+    """Processes of one test, the recorder's services and its state."""
+
+    def __init__(self, folder: Path, reliability: str) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from std_msgs.msg import String
+
+        from ssl_vla_ros.nodes.common import LATCHED_QOS
+        self.session = folder / 'session'
+        self.contract = folder / 'robot.yaml'
+        extra = '' if reliability == 'reliable' else ', reliability: best_effort'
+        self.contract.write_text(CONTRACT.format(r=extra, reliability=reliability))
+        self.reliability = reliability
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('operator', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.state: dict[str, Any] = {}
+        self._subscribe = lambda: self.node.create_subscription(
+            String, '/recorder/state', self._on_state, LATCHED_QOS)
+        self._subscription: Any = None
+        self.processes: list[subprocess.Popen[str]] = []
+        self.clients: dict[str, Any] = {}
+
+    def _on_state(self, message: Any) -> None:
+        self.state = json.loads(message.data)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+        self.processes.append(process)
+        return process
+
+    def recorder(self, *parameters: str, wait: str = 'active',
+                 program: tuple[str, ...] = ('-m', 'ssl_vla_ros.nodes.recorder')
+                 ) -> subprocess.Popen[str]:
+        # A new subscription: what a recorder before this one said last may still be queued.
+        if self._subscription is not None:
+            self.node.destroy_subscription(self._subscription)
+        self.state = {}
+        self._subscription = self._subscribe()
+        values = [f'contract:={self.contract}', f'session_dir:={self.session}',
+                  'task:=lift the cube', *parameters]
+        if wait == 'active':
+            values.append('autostart:=true')
+        process = self.start(*program, '--ros-args',
+                             *(word for value in values for word in ('-p', value)))
+        self.until(lambda: self.state.get('lifecycle') == wait)
+        return process
+
+    def driver(self, depth: int = 50, *, until_ready: bool = True) -> subprocess.Popen[str]:
+        process = self.start(str(DRIVER), '--reliability', self.reliability, '--depth',
+                             str(depth))
+        assert process.stdout is not None
+        assert process.stdout.readline() == 'ready\n'
+        # Only now is it sure that the recorder knows the driver, too.
+        if until_ready:
+            self.until(lambda: self.state.get('waiting_for') == '')
+        return process
+
+    @staticmethod
+    def drive(process: subprocess.Popen[str], **order: Any) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(order) + '\n')
+        process.stdin.flush()
+
+    @staticmethod
+    def counts(process: subprocess.Popen[str]) -> dict[str, int]:
+        assert process.stdout is not None
+        return dict(json.loads(process.stdout.readline()))
+
+    def until(self, condition: Any, timeout_s: float = 30.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition():
+            for process in self.processes:
+                if process.poll() not in (None, 0, -signal.SIGKILL):
+                    assert process.stdout is not None
+                    raise AssertionError(f'a process ended: {process.stdout.read()}')
+            assert time.monotonic() < end, f'timed out; state {self.state}'
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def call(self, name: str, request: Any = None) -> Any:
+        from std_srvs.srv import SetBool, Trigger
+        kind = SetBool if name == 'pause' else Trigger
+        if name not in self.clients:
+            self.clients[name] = self.node.create_client(kind, f'/recorder/{name}')
+        client = self.clients[name]
+        self.until(client.service_is_ready)
+        future = client.call_async(Trigger.Request() if request is None else request)
+        self.until(future.done)
+        return future.result()
+
+    def close(self) -> None:
+        # Asked to end before they are killed: a killed process leaves its shared memory behind.
+        for process in self.processes:
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.shutdown()
+
+
+@contextlib.contextmanager
+def rig_of(folder: Path, reliability: str = 'reliable') -> Iterator[Rig]:
+    rig = Rig(folder, reliability)
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, ros_domain: int) -> Iterator[Rig]:
+    with rig_of(tmp_path) as made:
+        yield made
+
+
+def check_balance(episode: Episode, sent: dict[str, int]) -> None:
+    for topic, account in episode.accounts.items():
+        assert account.balanced, (topic, account)
+        assert account.published == sent[topic], (topic, account, sent)
+        assert account.published_exact, (topic, account)
+        assert sum(1 for _ in episode.raw([topic])) == account.written
+
+
+def test_accounts_equal_the_publishers_own_counts(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.drive(driver, seconds=0.5)          # before the episode: must not be counted
+    rig.counts(driver)
+    assert rig.call('start_episode').message == 'episode_000000'
+    rig.drive(driver, seconds=2.0)
+    sent = rig.counts(driver)
+    answer = rig.call('stop_episode')
+    assert (answer.success, answer.message) == (True, 'episode_000000')
+
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert episode.info['status'] == 'complete'
+    assert episode.info['task'] == 'lift the cube'
+    assert episode.contract.robot == 'test_arm'
+    check_balance(episode, sent)
+    assert all(account.written == account.published for account in episode.accounts.values())
+    pictures = list(episode.decoded(['camera/front/image_raw']))
+    assert to_rgb(pictures[0].message).shape == (128, 128, 3)
+    assert all(a.stamp_ns < b.stamp_ns for a, b in zip(pictures, pictures[1:], strict=False))
+
+
+def test_transport_losses_are_counted_exactly(tmp_path: Path, ros_domain: int) -> None:
+    with rig_of(tmp_path, 'best_effort') as rig:
+        recorder = rig.recorder()
+        driver = rig.driver(depth=1)
+        rig.call('start_episode')
+        rig.drive(driver, seconds=3.0, image_hz=100, height=480, width=640)
+        time.sleep(1.0)
+        # Stopped for a second: a best-effort reader keeps 60 images, the others are gone.
+        recorder.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        recorder.send_signal(signal.SIGCONT)
+        sent = rig.counts(driver)
+        # One more of everything: it tells the recorder what was lost last.
+        rig.drive(driver, seconds=0.02)
+        after = rig.counts(driver)
+        assert rig.call('stop_episode').success
+        episode = Episode.open(rig.session / 'episode_000000')
+        lost = 0
+        for topic, account in episode.accounts.items():
+            assert account.balanced
+            assert account.published == sent[topic] + after[topic], (topic, account)
+            lost += account.lost
+        assert lost > 0
+
+
+def test_bad_stamps_are_rejected_by_cause(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.call('start_episode')
+    rig.drive(driver, stamps=[5 * 10**9, 0, 6 * 10**9, 6 * 10**9, 4 * 10**9, 7 * 10**9])
+    sent = rig.counts(driver)
+    assert rig.call('stop_episode').success
+    account = Episode.open(rig.session / 'episode_000000').accounts['joint_states']
+    assert account.published == sent['joint_states'] == 6
+    assert account.written == 3
+    assert account.rejected_by_cause == {
+        'zero_stamp': 1, 'duplicate_stamp': 1, 'backward_stamp': 1}
+    assert account.balanced
+
+
+def test_services_refuse_what_is_not_possible_and_say_why(rig: Rig) -> None:
+    from std_srvs.srv import SetBool
+    rig.recorder()
+    answer = rig.call('start_episode')
+    assert not answer.success
+    assert '/camera/front/image_raw' in answer.message
+    driver = rig.driver()
+    assert 'no episode' in rig.call('stop_episode').message
+    assert 'no episode' in rig.call('mark_success').message
+    assert rig.call('start_episode').success
+    assert 'episode_000000' in rig.call('start_episode').message
+    assert rig.call('mark_success').success
+    assert rig.call('pause', SetBool.Request(data=True)).success
+    rig.drive(driver, seconds=0.2)
+    paused = rig.counts(driver)
+    assert rig.call('pause', SetBool.Request(data=False)).success
+    rig.drive(driver, seconds=0.2)
+    rest = rig.counts(driver)
+    assert rig.call('stop_episode').success
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert episode.info['success'] is True
+    account = episode.accounts['joint_states']
+    assert account.rejected_by_cause == {'paused': paused['joint_states']}
+    assert account.written == rest['joint_states']
+
+    assert rig.call('start_episode').message == 'episode_000001'
+    assert rig.call('discard_episode').message == 'episode_000001'
+    assert rig.call('start_episode').message == 'episode_000002'
+    assert rig.call('mark_failure').success
+    assert rig.call('stop_episode').success
+    assert [path.name for path in list_episodes(rig.session)] == [
+        'episode_000000', 'episode_000002']
+    tomb = rig.session / 'discarded' / 'episode_000001' / 'episode.json'
+    assert json.loads(tomb.read_text())['status'] == 'discarded'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_episode_and_exits_with_0(
+        rig: Rig, number: signal.Signals) -> None:
+    recorder = rig.recorder()
+    driver = rig.driver()
+    rig.call('start_episode')
+    rig.drive(driver, seconds=1.0)
+    rig.counts(driver)
+    recorder.send_signal(number)
+    recorder.send_signal(number)          # an impatient second one changes nothing
+    assert recorder.wait(20) == 0
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert episode.info['status'] == 'incomplete'
+    assert 'deactivated' in episode.info['reason']
+    assert all(account.balanced for account in episode.accounts.values())
+    assert len(list(episode.raw(['joint_states']))) > 200
+    assert not list(rig.session.glob('.episode*'))
+
+
+def test_a_killed_recorder_costs_at_most_the_last_second(rig: Rig) -> None:
+    recorder = rig.recorder('fsync_interval_s:=0.5')
+    driver = rig.driver()
+    rig.call('start_episode')
+    rig.drive(driver, seconds=3.0)
+    time.sleep(2.0 + random.random())
+    recorder.send_signal(signal.SIGKILL)
+    recorder.wait()
+    assert list_episodes(rig.session) == []
+    rig.counts(driver)
+    # The next start recovers it, and goes on with the next number.
+    rig.recorder()
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert episode.info['status'] == 'recovered'
+    assert len(list(episode.raw(['camera/front/image_raw']))) > 40
+    assert all(account.balanced and not account.published_exact
+               for account in episode.accounts.values())
+    rig.until(lambda: rig.state.get('waiting_for') == '')
+    assert rig.call('start_episode').message == 'episode_000001'
+
+
+def test_a_driver_that_dies_is_seen_and_one_that_comes_back_is_counted_on(rig: Rig) -> None:
+    rig.recorder()
+    first = rig.driver()
+    rig.call('start_episode')
+    rig.drive(first, seconds=0.5)
+    sent = rig.counts(first)
+    first.kill()
+    first.wait()
+    second = rig.driver()
+    rig.drive(second, seconds=0.5)
+    more = rig.counts(second)
+    assert rig.call('stop_episode').success
+    for topic, account in Episode.open(rig.session / 'episode_000000').accounts.items():
+        assert account.balanced
+        assert account.published == account.written == sent[topic] + more[topic]
+
+
+def test_recovery_leaves_the_episode_of_a_live_recorder_alone(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.call('start_episode')
+    assert recover_session(rig.session) == []
+    rig.drive(driver, seconds=0.3)
+    rig.counts(driver)
+    assert rig.call('stop_episode').success
+
+
+def test_a_wrong_contract_fails_to_configure_and_a_retry_works(rig: Rig) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+    good = rig.contract.read_text()
+    rig.contract.write_text(good.replace('rate_hz: 20', 'rate_hz: fast'))
+    rig.recorder(wait='unconfigured')
+    client = rig.node.create_client(ChangeState, '/recorder/change_state')
+    rig.until(client.service_is_ready)
+
+    def change(transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        future = client.call_async(request)
+        rig.until(future.done)
+        return bool(future.result().success)
+
+    assert not change(Transition.TRANSITION_ACTIVATE)        # not possible now
+    assert not change(Transition.TRANSITION_CONFIGURE)       # the contract is wrong
+    assert 'configure' in rig.call('start_episode').message
+    rig.contract.write_text(good)
+    assert change(Transition.TRANSITION_CONFIGURE)
+    assert not change(Transition.TRANSITION_CONFIGURE)
+    assert change(Transition.TRANSITION_ACTIVATE)
+    rig.until(lambda: rig.state.get('lifecycle') == 'active')
+    assert change(Transition.TRANSITION_DEACTIVATE)
+    assert change(Transition.TRANSITION_CLEANUP)
+    rig.until(lambda: rig.state.get('lifecycle') == 'unconfigured')
+
+
+def test_too_little_disk_ends_the_episode_with_the_reason(rig: Rig) -> None:
+    rig.recorder(f'min_free_bytes:={2**49}')
+    rig.driver()
+    answer = rig.call('start_episode')
+    assert not answer.success
+    assert 'min_free_bytes' in answer.message
+
+
+def test_a_disk_that_fills_up_ends_the_episode_and_the_books_still_balance(rig: Rig) -> None:
+    # A file may not grow beyond 4 MB: the write fails as on a full disk.
+    code = ('import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (4000000, 4000000)); '
+            'from ssl_vla_ros.nodes.recorder import main; sys.exit(main())')
+    rig.recorder(program=('-c', code))
+    driver = rig.driver()
+    rig.call('start_episode')
+    rig.drive(driver, seconds=3.0)
+    rig.counts(driver)
+    rig.until(lambda: rig.state.get('last') is not None)
+    last = rig.state['last']
+    assert last['status'] == 'incomplete', last
+    assert last['reason'].startswith('disk'), last
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert all(account.balanced for account in episode.accounts.values())
+    assert episode.accounts['camera/front/image_raw'].dropped > 0
+    assert len(list(episode.raw())) == sum(
+        account.written for account in episode.accounts.values()) > 0
+
+
+def test_a_jump_of_ros_time_ends_the_episode(rig: Rig) -> None:
+    from rosgraph_msgs.msg import Clock
+    clock = rig.node.create_publisher(Clock, '/clock', 10)
+
+    def tick(seconds: int) -> None:
+        message = Clock()
+        message.clock.sec = seconds
+        clock.publish(message)
+
+    rig.recorder('use_sim_time:=true')
+    driver = rig.driver(until_ready=False)
+    rig.until(lambda: '/clock' in rig.state.get('waiting_for', ''))
+    rig.until(lambda: tick(100) or rig.state.get('waiting_for') == '')
+    assert rig.call('start_episode').success
+    rig.drive(driver, seconds=0.5)
+    rig.counts(driver)
+    tick(101)
+    time.sleep(0.3)
+    tick(91)
+    rig.until(lambda: rig.state.get('last') is not None)
+    episode = Episode.open(rig.session / 'episode_000000')
+    assert episode.info['status'] == 'incomplete'
+    assert episode.info['reason'].startswith('clock_jump')
+    assert episode.info['clock'] == 'sim'
+    assert {item.log_time_ns for item in episode.raw(['gripper/command'])} == {100 * 10**9}
+
+
+def test_an_unwritable_session_is_named(rig: Rig) -> None:
+    rig.session = Path('/proc/nowhere')
+    process = rig.recorder('autostart:=true', wait='unconfigured')
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert process.stdout is not None
+    assert 'session_dir' in process.stdout.read()
