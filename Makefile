@@ -4,6 +4,7 @@
 # make demo          from nothing to a policy on the simulated arm (QUICK=1: the same, small)
 # make test          all tests and linters (ARGS='-k contract' chooses)
 # make lint          the linters alone
+# make bench         what the nodes cost beside the networks (BUNDLE=models/NAME)
 # make install       .venv with the pinned packages; the targets above do this themselves
 # make clean         removes build products and caches; keeps .venv and out/
 # make help          these lines
@@ -13,6 +14,7 @@ STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 QUICK ?=
 ARGS ?=
+BUNDLE ?=
 # The Python that makes .venv; left empty, the first of these that fits.
 PYTHON ?=
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3)
@@ -24,7 +26,7 @@ unexport COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION MAKEFLAGS MAKEL
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint install clean help
+.PHONY: demo test lint bench install clean help
 
 demo: $(STAMP)
 	@$(BIN)/ssl_vla demo $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
@@ -34,6 +36,12 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	@$(BIN)/python -m pytest test/test_lint.py $(ARGS)
+
+bench: $(STAMP)
+	@test -n "$(BUNDLE)" || { echo 'make: which model? make bench BUNDLE=models/NAME' >&2; exit 2; }
+	@FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_large_image.xml \
+	  ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST \
+	  $(BIN)/python bench/bench_nodes.py --bundle "$(BUNDLE)" $(ARGS)
 
 install: $(STAMP)
 

@@ -26,10 +26,9 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, JointState
-from std_srvs.srv import SetBool
-
 from ssl_vla_ros.contract import parse_contract
 from ssl_vla_ros.messages.images import fill_image
+from std_srvs.srv import SetBool
 
 _SIZE = 128
 _JOINT_RATE_HZ = 125

@@ -17,7 +17,6 @@ import time
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ssl_vla_ros.contract import JointLimit, Limits
 from ssl_vla_ros.errors import ContractError
 

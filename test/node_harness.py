@@ -21,11 +21,10 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray, String
-from std_srvs.srv import SetBool, Trigger
-
 from ssl_vla_ros.messages.images import fill_image
 from ssl_vla_ros.nodes.common import LATCHED_QOS
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
 
 PERIOD_S = 0.05
 #: Ten times what a step takes on a quiet machine.
@@ -46,7 +45,7 @@ class NodeProcess:
 
     @property
     def log(self) -> str:
-        """What it has printed so far."""
+        """Return what it has printed so far."""
         return self._path.read_text(errors='replace')
 
     def alive(self) -> bool:
@@ -93,7 +92,7 @@ class Robot:
             self._executor.spin_once(timeout_sec=left)
 
     def until(self, condition: Callable[[], Any], what: str,
-              between: Callable[[], None] | None = None) -> Any:
+              between: Callable[[], object] | None = None) -> Any:
         """Spin until the condition holds; fail with ``what`` when patience ends."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
@@ -168,7 +167,8 @@ class Robot:
         self.twist.publish(twist)
         self.gripper.publish(Float64MultiArray(data=[gripper]))
 
-    def diagnostics(self, node: str, between: Callable[[], None] | None = None) -> dict[str, str]:
+    def diagnostics(
+            self, node: str, between: Callable[[], object] | None = None) -> dict[str, str]:
         """Return the next diagnostics of a node as a mapping, with its level and message."""
         kept = self.seen['/diagnostics']
         kept.clear()

@@ -22,9 +22,9 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray
 
 from ssl_vla_ros.messages.images import fill_image
+from std_msgs.msg import Float64MultiArray
 
 CAMERAS = ('camera/front/image_raw', 'camera/wrist/image_raw')
 JOINTS = ('shoulder_pan_joint', 'elbow_joint')

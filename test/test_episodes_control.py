@@ -10,9 +10,8 @@ import threading
 import time
 from typing import Any
 
-import pytest
-
 from episode_samples import GRIPPER, IMAGE, image_cdr, JOINTS, joints_cdr, open_writer, SIZE
+import pytest
 from ssl_vla_ros.episodes.books import Books
 from ssl_vla_ros.episodes.control import EpisodeControl, RecordingLimits
 from ssl_vla_ros.episodes.intake import Fate

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings, strategies as st
-
 from episode_samples import joints_cdr
+from hypothesis import given, settings, strategies as st
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.books import Books, ClockWatch
 from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake

@@ -13,13 +13,12 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import pytest
-from rosbags.highlevel import AnyReader
-
 from episode_samples import (
     all_written, fill, GRIPPER, IMAGE, image_cdr, JOINTS, need_message_packages, open_writer,
     SIZE)
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.recover import recover_session
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-import pytest
-import yaml
-
 from episode_samples import (
     all_written, fill, GRIPPER, IMAGE, image_cdr, JOINTS, open_writer, sample_contract, SIZE)
+import numpy as np
+import pytest
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.writer import EpisodeWriter
 from ssl_vla_ros.errors import EpisodeError
 from ssl_vla_ros.messages.images import camera_rgb
 from ssl_vla_ros.messages.streams import read_stream
+import yaml
 
 
 def test_an_episode_reads_back_as_it_was_written(tmp_path: Path) -> None:

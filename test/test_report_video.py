@@ -7,11 +7,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 av = pytest.importorskip('av', reason='PyAV is not installed')
 
+import numpy as np  # noqa: E402, I100
 from ssl_vla_ros.report.video import encode_mp4, side_by_side, write_mp4  # noqa: E402
 
 

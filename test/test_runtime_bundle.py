@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import (
-    CHUNK, CONTEXT, contract_data, GAIN, HEIGHT, HISTORY, HORIZON, make_bundle, STEP,
-    tiny_contract, WIDTH, write_manifest)
-
 from ssl_vla_ros.contract import parse_contract
 from ssl_vla_ros.errors import BundleError
 from ssl_vla_ros.preprocess import resize
 from ssl_vla_ros.runtime.bundle import InferenceError, load_bundle
+from tiny_bundle import (
+    CHUNK, CONTEXT, contract_data, GAIN, HEIGHT, HISTORY, HORIZON, make_bundle, STEP,
+    tiny_contract, WIDTH, write_manifest)
 
 
 @pytest.fixture

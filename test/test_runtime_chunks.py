@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import CHUNK, EXECUTE, HISTORY, make_bundle, tiny_contract, write_manifest
-
 from ssl_vla_ros.errors import BundleError
 from ssl_vla_ros.runtime.bundle import Bundle, InferenceError, load_bundle
 from ssl_vla_ros.runtime.chunks import ChunkRunner
+from tiny_bundle import CHUNK, EXECUTE, HISTORY, make_bundle, tiny_contract, write_manifest
 
 BEGIN = 100 * 10**9
 FEATURES = np.full((2, 3), 0.6, np.float32)

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
 
 MS = 1_000_000

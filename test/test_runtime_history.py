@@ -7,7 +7,6 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
-
 from ssl_vla_ros.runtime.history import commanded, latest, StreamLog, TickGate, TickHistory
 
 MS = 1_000_000

@@ -9,7 +9,6 @@ import math
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
-
 from ssl_vla_ros.runtime.timing import DeadlineCounter, LatencyWindow
 
 PERIOD = 50_000_000

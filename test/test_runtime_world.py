@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import CONTEXT, HORIZON, make_bundle, STEP
-
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.runtime.history import StreamLog
 from ssl_vla_ros.runtime.world import Foresight, WorldTracker
+from tiny_bundle import CONTEXT, HORIZON, make_bundle, STEP
 
 MS = 1_000_000
 BEGIN = 100 * 10**9

@@ -9,7 +9,6 @@ import math
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
-
 from ssl_vla_ros.contract import ActionLimit, JointLimit, Limits
 from ssl_vla_ros.errors import ContractError
 from ssl_vla_ros.safety import (

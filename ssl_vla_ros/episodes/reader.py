@@ -28,7 +28,7 @@ class RawMessage:
     """A message as it was recorded: ``topic`` and ``type`` as the contract writes them."""
 
     topic: str
-    type: str
+    type: str  # noqa: A003
     data: bytes
     log_time_ns: int
     publish_time_ns: int
@@ -85,7 +85,7 @@ class Episode:
             bag: topic for topic, bag in info['topics'].items()}
 
     @classmethod
-    def open(cls, path: Path) -> Episode:
+    def open(cls, path: Path) -> Episode:  # noqa: A003
         """
         Open an episode's directory.
 

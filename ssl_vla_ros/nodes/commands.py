@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+import time
 from typing import Any
 
 from builtin_interfaces.msg import Duration
 import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
-from trajectory_msgs.msg import JointTrajectoryPoint
-
 from ssl_vla_ros.contract import Contract, Stream
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.messages.streams import fill_stream
@@ -19,6 +18,7 @@ from ssl_vla_ros.nodes.common import input_qos, ManagedNode
 from ssl_vla_ros.nodes.streams import message_class
 from ssl_vla_ros.runtime.history import Vector
 from ssl_vla_ros.safety import CommandLimiter
+from trajectory_msgs.msg import JointTrajectoryPoint
 
 #: Fields that are velocities: standing still means zero. All others are held where they are.
 _VELOCITY_FIELDS = ('twist', 'velocity', 'velocities')
@@ -118,6 +118,14 @@ class CommandOutput:
         # Counted down only at rest: the ramp itself takes as long as the limits want.
         if resting:
             self._stopping -= 1
+
+    def finish(self, most: int) -> None:
+        """Carry a halt to its end, in at most so many control periods; blocks meanwhile."""
+        for _ in range(most):
+            if not self.stopping:
+                return
+            self.stop_step()
+            time.sleep(self._period_s)
 
     def _publish(self, action: Vector) -> None:
         stamp = self._node.get_clock().now().to_msg()

@@ -22,8 +22,6 @@ import numpy as np
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
-
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.images import camera_rgb, fill_image
@@ -36,6 +34,7 @@ from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
 from ssl_vla_ros.runtime.world import WorldTracker
+from std_srvs.srv import Trigger
 
 #: Depth 1: a deeper queue hands out old pictures to a callback that was late.
 _IMAGE_DEPTH = 1

@@ -17,9 +17,6 @@ import time
 from typing import Any
 
 from sensor_msgs.msg import Image
-from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
-
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import read_tensor
@@ -32,8 +29,12 @@ from ssl_vla_ros.runtime.bundle import Bundle, InferenceError
 from ssl_vla_ros.runtime.chunks import ChunkRunner
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
 from ssl_vla_ros.safety import CommandRefusedError, Latch, refuse_stale, Watchdog
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 
 _JOIN_S = 10.0
+#: What the watchdog calls a tick from whose inputs a command could be made.
+_TICK = 'usable inputs'
 #: Longest smooth halt when the node itself goes, in control periods.
 _LAST_STEPS = 40
 
@@ -61,14 +62,11 @@ class PolicyNode(ManagedNode):
         self._state: StateInput | None = None
         self._entities: list[Any] = []
         self._timer: Any = None
-        self._enabled_ns = 0
-        self._fresh = False
-        self._foreign_encoder = ''
+        self._enabled_ns, self._fresh = 0, False
+        self._foreign_encoder = self._skipped = ''
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/stop', self._on_stop)
         self.steady_timer(1.0, self._on_report)
-
-    # -- transitions -----------------------------------------------------------------------
 
     def configure(self) -> None:
         """Verify, open and warm up the head; make the limiter; subscribe."""
@@ -81,7 +79,7 @@ class PolicyNode(ManagedNode):
         assert bundle.contract.limits is not None
         topics = {stream.topic for stream in bundle.contract.state}
         self._watchdog = watchdog = Watchdog(
-            ['features', 'tick', *sorted(topics)], bundle.contract.limits.input_timeout_s)
+            ['features', _TICK, *sorted(topics)], bundle.contract.limits.input_timeout_s)
         self._state = StateInput(self, bundle.contract, watchdog.feed)
         self._entities = [
             self.create_subscription(Image, 'inference/features', self._on_features,
@@ -116,13 +114,10 @@ class PolicyNode(ManagedNode):
             self._worker.join(_JOIN_S)
         self._worker = self._mailbox = self._timer = None
         output = self._output
-        if output is not None and self._bundle is not None:
+        if output is not None:
             if moving:
                 output.stop()
-            steps = 0
-            while output.stopping and (steps := steps + 1) <= _LAST_STEPS:
-                output.stop_step()
-                time.sleep(1.0 / self._bundle.contract.rate_hz)
+            output.finish(_LAST_STEPS)
             self._publish_status()
 
     def cleanup(self) -> None:
@@ -158,7 +153,8 @@ class PolicyNode(ManagedNode):
         with self._lock:
             if self._latch.enabled and (silent := watchdog.silent()):
                 self._halt('too long without ' + ', '.join(
-                    f'{name} ({seconds:.2f} s)' for name, seconds in silent.items()))
+                    f'{name} ({seconds:.2f} s)' for name, seconds in silent.items())
+                    + self._skipped)
             output.stop_step()
 
     def _on_enable(self, request: Any, response: Any) -> Any:
@@ -183,7 +179,7 @@ class PolicyNode(ManagedNode):
         if self._foreign_encoder:
             return self._foreign_encoder
         state.poll()
-        watchdog.feed('tick')  # it waits for a command only from now on
+        watchdog.feed(_TICK)  # it waits for a command only from now on
         if silent := watchdog.silent():
             return f'no fresh input on {", ".join(silent)}; start what publishes it'
         now = self.get_clock().now().nanoseconds
@@ -196,8 +192,7 @@ class PolicyNode(ManagedNode):
             return str(error)
         output.begin(joints)
         # The worker begins a new history with the first features of after this moment.
-        self._enabled_ns = now
-        self._fresh = True
+        self._enabled_ns, self._fresh, self._skipped = now, True, ''
         self._latch.enable()
         return ''
 
@@ -238,7 +233,7 @@ class PolicyNode(ManagedNode):
         self._refuse_stale({'features': frames.stamp_ns} | inputs.newest_ns())
         if self._fresh:
             if frames.stamp_ns < self._enabled_ns:
-                self._watchdog.feed('tick')
+                self._watchdog.feed(_TICK)
                 return  # shows the scene before somebody enabled
             self._fresh = False
             runner.clear()
@@ -247,6 +242,7 @@ class PolicyNode(ManagedNode):
         state = inputs.at(frames.stamp_ns)
         if state is None:
             mailbox.drops['state_skew'] += 1
+            self._skipped = f'; {", ".join(inputs.newest_ns())} had other stamps than the features'
             return
         features = read_tensor(frames.messages['features'])
         encoder = bundle.manifest.encoder
@@ -264,7 +260,7 @@ class PolicyNode(ManagedNode):
             if action is not None:
                 output.send(action)
                 self._report.latency.add(self._age_s(frames.stamp_ns))
-            self._watchdog.feed('tick')
+            self._watchdog.feed(_TICK)
         mailbox.deadlines.publish(frames.stamp_ns)
 
     def _refuse_stale(self, stamps: dict[str, int]) -> None:

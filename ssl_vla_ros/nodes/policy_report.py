@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 from rclpy.node import Node
-
 from ssl_vla_ros.nodes.common import Diagnostics, JsonPublisher
 from ssl_vla_ros.runtime.manifest import Manifest
 from ssl_vla_ros.runtime.timing import LatencyWindow

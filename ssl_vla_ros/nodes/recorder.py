@@ -26,7 +26,6 @@ from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.task import Future
 from rclpy.timer import Timer
-from std_srvs.srv import SetBool, Trigger
 
 from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.episodes.books import ClockWatch
@@ -38,6 +37,7 @@ from ssl_vla_ros.errors import ConfigError, UserError
 from ssl_vla_ros.nodes.common import JsonPublisher, ManagedNode, run
 from ssl_vla_ros.nodes.recorder_inputs import Inputs, Session
 from ssl_vla_ros.nodes.reporting import Diagnostics
+from std_srvs.srv import SetBool, Trigger
 
 _TICK_S = 0.05
 _REPORT_S = 1.0

@@ -41,7 +41,7 @@ class Session:
     min_free_bytes: int
 
     @classmethod
-    def open(cls, path: str, min_free_bytes: int) -> Session:
+    def open(cls, path: str, min_free_bytes: int) -> Session:  # noqa: A003
         """
         Make the directory and see that it can be written.
 

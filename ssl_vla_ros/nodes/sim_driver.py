@@ -18,10 +18,6 @@ import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.task import Future
-from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
-
 from ssl_vla_ros.contract import Stream
 from ssl_vla_ros.errors import ConfigError, MessageError
 from ssl_vla_ros.messages.stamps import stamp_ns
@@ -32,6 +28,9 @@ from ssl_vla_ros.nodes.sim_topics import ArmTopics, FRAME, reliable
 from ssl_vla_ros.sim.lift import COMMAND_TIMEOUT_S
 from ssl_vla_ros.sim.loop import SimLoop
 from ssl_vla_ros.sim.trajectory import TrajectoryPoint
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 #: A faster twist is taken for a mistake in the units, m/s and rad/s.
 MAX_LINEAR, MAX_ANGULAR = 1.0, 3.15
@@ -61,8 +60,7 @@ class SimArm(PlainNode):
         self._last_late = (0, 0.0)
         height, width = self.value('height'), self.value('width')
         self._topics = ArmTopics(
-            self, height=height, width=width, with_clock=self._has_clock,
-            wait_for_readers=self._speed == 0.0)
+            self, height=height, width=width, with_clock=self._has_clock)
         self._diagnostics = Diagnostics(self, 'sim_ur5e')
         self._loop = SimLoop(
             self._topics, seed=self.value('seed'), start=self.value('next_start'),

@@ -16,7 +16,6 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -36,7 +35,7 @@ _NAMES = [*ARM_JOINTS, GRIPPER_JOINT]
 
 
 def reliable(depth: int) -> QoSProfile:
-    """QoS of everything the driver publishes and takes."""
+    """Return the QoS of everything the driver publishes and takes."""
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
                       reliability=ReliabilityPolicy.RELIABLE)
 
@@ -53,17 +52,12 @@ class ArmTopics:
         Of the pictures, pixels.
     with_clock
         Whether ``/clock`` is published.
-    wait_for_readers
-        Whether to wait, after each pair of pictures, until the readers have them: where no pace
-        holds the loop back, it would overrun them.
 
     """
 
-    def __init__(self, node: Node, *, height: int, width: int, with_clock: bool,
-                 wait_for_readers: bool) -> None:
+    def __init__(self, node: Node, *, height: int, width: int, with_clock: bool) -> None:
         self._node = node
         self._size = (width, height)
-        self._wait_for_readers = wait_for_readers
         self._published: Counter[str] = Counter()
         self._info_messages: dict[str, CameraInfo] = {}
         #: The newest ``~/state``; empty before the first.
@@ -143,10 +137,6 @@ class ArmTopics:
             info.header.stamp = time
             self._infos[name].publish(info)
             self._published[f'camera/{name}/camera_info'] += 1
-        if self._wait_for_readers:
-            # Nothing else holds the loop back from overrunning its readers.
-            for publisher in self._images.values():
-                publisher.wait_for_all_acked(Duration(seconds=0.2))
 
     def on_refused(self, reason: str) -> None:
         """Log a command that was refused where it should have begun."""

@@ -15,7 +15,6 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-
 from ssl_vla_ros.contract import Contract, Stream
 from ssl_vla_ros.errors import ContractError, MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns

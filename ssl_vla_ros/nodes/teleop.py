@@ -17,9 +17,6 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
-
 from ssl_vla_ros.contract import Stream
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import stamp_ns
@@ -28,6 +25,8 @@ from ssl_vla_ros.nodes.plain import PlainNode, run_plain, time_message
 from ssl_vla_ros.nodes.reporting import Diagnostics, JsonPublisher
 from ssl_vla_ros.sim.expert import ScriptedExpert
 from ssl_vla_ros.sim.geometry import square_yaw, tool_yaw_of, Vector, yaw_of
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
 
 FRAME = 'base_link'
 _CUBE_TOPIC = 'ground_truth/object_pose'

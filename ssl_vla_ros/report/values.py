@@ -38,13 +38,13 @@ class Success:
 
 
 def part(report: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A mapping inside the report; empty where it is missing or None."""
+    """Return a mapping inside the report; empty where it is missing or None."""
     value = report.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
 def number(source: Mapping[str, Any], key: str) -> float | None:
-    """A number, or None where it is missing; booleans and texts are no numbers."""
+    """Return a number, or None where it is missing; booleans and texts are no numbers."""
     value = source.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -52,13 +52,13 @@ def number(source: Mapping[str, Any], key: str) -> float | None:
 
 
 def numbers(source: Mapping[str, Any], key: str) -> list[float]:
-    """A list of numbers, or an empty one where it is missing."""
+    """Return a list of numbers, or an empty one where it is missing."""
     value = source.get(key)
     return [float(item) for item in value] if isinstance(value, list | tuple) else []
 
 
 def shown(value: float | None, pattern: str) -> str:
-    """A number by a format pattern such as ``'{:.1f} ms'``, or ``not run``."""
+    """Show a number by a format pattern such as ``'{:.1f} ms'``, or ``not run``."""
     return NOT_RUN if value is None else pattern.format(value)
 
 
@@ -81,7 +81,7 @@ def success(report: Mapping[str, Any], policy: str) -> Success | None:
 
 
 def recording_rows(report: Mapping[str, Any]) -> dict[str, list[int | None]]:
-    """Counts of each recorded topic in the order of ``COUNTERS``; None where unknown."""
+    """Return the counts of each recorded topic in the order of ``COUNTERS``; None if unknown."""
     recording = part(report, 'recording')
     topics: dict[str, list[int | None]] = {}
     for counter in COUNTERS:
@@ -95,7 +95,7 @@ def recording_rows(report: Mapping[str, Any]) -> dict[str, list[int | None]]:
 
 
 def unaccounted(row: list[int | None]) -> int | None:
-    """Published messages of which nobody knows what became; None where a count is missing."""
+    """Return how many published messages are lost track of; None where a count is missing."""
     published, *rest = row
     known = [count for count in rest if count is not None]
     if published is None or len(known) != len(rest):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.errors import BundleError, ContractError
 from ssl_vla_ros.preprocess import resize

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from ssl_vla_ros.errors import BundleError
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.history import TickHistory, Vector

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from ssl_vla_ros.runtime.bundle import Bundle, Floats
 from ssl_vla_ros.runtime.history import commanded, latest, StreamLog, TickHistory
 

@@ -28,7 +28,7 @@ class CommandInbox:
         self._rejected: dict[str, Counter[str]] = {}
 
     def twist(self, twist: Vector) -> None:
-        """Take a twist (6,), m/s and rad/s; it ends a trajectory."""
+        """Take the speed (6,) of the tool in m/s and rad/s; it ends a trajectory."""
         with self._lock:
             self._twist, self._trajectory = twist, None
             self._accepted['twist'] += 1
@@ -79,7 +79,7 @@ class CommandInbox:
         return ''
 
     def counts(self) -> dict[str, Any]:
-        """Accepted commands by kind, rejected ones by kind and cause."""
+        """Return accepted commands by kind, rejected ones by kind and cause."""
         with self._lock:
             return {
                 'commands': dict(self._accepted),

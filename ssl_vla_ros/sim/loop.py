@@ -68,7 +68,7 @@ class Outputs(Protocol):
         """Take the focal length of each camera in pixels, once, before anything else."""
 
     def on_clock(self, stamp_ns: int) -> None:
-        """Simulated time has come to ``stamp_ns``."""
+        """Learn that simulated time has come to ``stamp_ns``."""
 
     def on_joints(self, stamp_ns: int, joints: Joints) -> None:
         """Take the joints' state, 125 times a simulated second."""

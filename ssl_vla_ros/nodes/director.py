@@ -1,0 +1,207 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What ``collect`` and ``evaluate`` share: a node that conducts others, step by step.
+
+Unlike the other nodes these have a script to follow. The script runs in the main thread and spins
+the executor while it waits, so that nothing happens behind its back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import ok
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.plain import PlainNode
+from ssl_vla_ros.nodes.reporting import LATCHED_QOS
+
+#: Longest wait for a node to appear, and for a service to answer (seconds).
+APPEAR_S = 30.0
+ANSWER_S = 15.0
+
+
+class DirectorError(UserError):
+    """Another node did not do its part; the message names it and says what it answered."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came: stop the script in an orderly way."""
+
+
+class Director(PlainNode):
+    """A node with a script."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+        self._states: dict[str, dict[str, Any]] = {}
+        self._told: dict[str, int] = {}
+        self._diagnosed: dict[str, dict[str, str]] = {}
+        self.stopping = False
+
+    # -- watching --------------------------------------------------------------------------
+
+    def watch(self, topic: str) -> None:
+        """Keep the newest JSON published on a latched String topic."""
+
+        def take(message: String) -> None:
+            self._states[topic] = json.loads(message.data)
+            self._told[topic] = self._told.get(topic, 0) + 1
+
+        self.create_subscription(String, topic, take, LATCHED_QOS)
+
+    def watch_diagnostics(self) -> None:
+        """Keep the newest diagnostics of every node."""
+
+        def take(message: DiagnosticArray) -> None:
+            for status in message.status:
+                self._diagnosed[status.name] = {item.key: item.value for item in status.values}
+
+        self.create_subscription(DiagnosticArray, '/diagnostics', take, 20)
+
+    def state(self, topic: str) -> dict[str, Any]:
+        """Newest JSON of a watched topic; empty before the first."""
+        return self._states.get(topic, {})
+
+    def told(self, topic: str) -> int:
+        """How many messages of a watched topic have come."""
+        return self._told.get(topic, 0)
+
+    def diagnosed(self, node: str) -> dict[str, str]:
+        """Newest diagnostics whose name ends in ``node``."""
+        for name, values in self._diagnosed.items():
+            if node in name:
+                return values
+        return {}
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def spin_for(self, seconds: float) -> None:
+        """Let callbacks run for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0.0:
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+            self._check()
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Let callbacks run until ``condition`` holds; False if it never did."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            self._executor.spin_once(timeout_sec=0.02)
+            self._check()
+        return True
+
+    def _check(self) -> None:
+        if self.stopping:
+            raise Interrupted
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def _ask(self, kind: Any, service: str, request: Any) -> Any:
+        client = self.create_client(kind, service)
+        try:
+            if not self.wait_until(client.service_is_ready, APPEAR_S):
+                raise DirectorError(
+                    f'nobody offers the service {service} (waited {APPEAR_S:.0f} s): is that '
+                    'node running, in the same namespace and ROS_DOMAIN_ID?')
+            future = client.call_async(request)
+            if not self.wait_until(future.done, ANSWER_S):
+                raise DirectorError(f'{service} did not answer within {ANSWER_S:.0f} s')
+            return future.result()
+        finally:
+            self.destroy_client(client)
+
+    def trigger(self, service: str) -> str:
+        """Call a Trigger service; its message, or ``DirectorError`` with it."""
+        answer = self._ask(Trigger, service, Trigger.Request())
+        if not answer.success:
+            raise DirectorError(f'{service} refused: {answer.message}')
+        return str(answer.message)
+
+    def switch(self, service: str, on: bool) -> str:
+        """Call a SetBool service; its message, or ``DirectorError`` with it."""
+        answer = self._ask(SetBool, service, SetBool.Request(data=on))
+        if not answer.success:
+            raise DirectorError(f'{service} refused: {answer.message}')
+        return str(answer.message)
+
+    def set_remote(self, node: str, name: str, value: Any) -> None:
+        """Set a parameter of another node."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()])
+        answer = self._ask(SetParameters, f'{node}/set_parameters', request)
+        if not answer.results[0].successful:
+            raise DirectorError(
+                f'{node} refused {name}={value!r}: {answer.results[0].reason}')
+
+    def finish(self) -> None:
+        """Script's end, also after an error or a signal: put right what was begun."""
+
+    def script(self) -> None:
+        """What this node does."""
+        raise NotImplementedError(f'{type(self).__name__} has no script')
+
+
+def direct(factory: Callable[[], Director], args: list[str] | None = None) -> int:
+    """
+    Run a director's script.
+
+    Returns
+    -------
+    int
+        0 when the script ended, 130 when a signal stopped it, 2 for a mistake that the user can
+        mend (one sentence on stderr).
+
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    status = 0
+    node: Director | None = None
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if node is not None:
+            node.stopping = True
+
+    previous = {number: signal.signal(number, on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        node = factory()
+        try:
+            node.script()
+        finally:
+            node.stopping, stopped = False, node.stopping
+            node.finish()
+            if stopped:
+                status = 130
+    except Interrupted:
+        status = 130
+    except UserError as error:
+        status = 2
+        print(f'error: {error}', file=sys.stderr)
+    finally:
+        if node is not None:
+            Node.destroy_node(node)
+        if ok():
+            rclpy.shutdown()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return status

@@ -1,0 +1,130 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Roll a policy out on the simulated arm, through the nodes that would run it on a real one.
+
+For each start: the arm is put there, inference forgets what it saw, the policy is enabled until
+the cube is up or time is over, and disabled. Results go to a JSON file after every rollout: so an
+evaluation that was stopped goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.messages.images import to_rgb
+from ssl_vla_ros.nodes.director import direct, Director, DirectorError
+
+
+class Evaluate(Director):
+    """Counts how often the enabled policy lifts the cube."""
+
+    def __init__(self) -> None:
+        super().__init__('evaluate')
+        self.declare('rollouts', 20, 'starts tried', low=1)
+        self.declare('first_start', 0, 'start number of the first rollout', low=0)
+        self.declare('limit_s', 6.5, 'of one rollout, seconds of the steady clock', low=0.5)
+        self.declare('result', '', 'JSON file for the results', read_only=True)
+        self.declare('film', '', 'numpy file for the pictures of the first success; empty: none',
+                     read_only=True)
+        for topic in ('sim_arm/state', 'policy/status'):
+            self.watch(topic)
+        self.watch_diagnostics()
+        self._enabled = False
+        self._pictures: list[NDArray[np.uint8]] | None = None
+        self.create_subscription(Image, 'camera/front/image_raw', self._film, 5)
+
+    def _film(self, message: Image) -> None:
+        if self._pictures is not None:
+            self._pictures.append(to_rgb(message))
+
+    def script(self) -> None:
+        """Roll out every start that has no result yet."""
+        if not self.value('result'):
+            raise UserError('evaluate: result is empty; give the JSON file for the results')
+        path = Path(self.value('result'))
+        results: dict[str, Any] = {'rollouts': []}
+        if path.exists():
+            results = json.loads(path.read_text(encoding='utf-8'))
+        wanted = self.value('rollouts')
+        done = results['rollouts']
+        print(f'rolled out {len(done)} {wanted}', flush=True)
+        while len(done) < wanted:
+            film = bool(self.value('film')) and not Path(self.value('film')).exists()
+            done.append(self._roll_out(self.value('first_start') + len(done), film))
+            results['inference'] = self._inference()
+            results['policy'] = self.state('policy/status')
+            part = path.with_name(path.name + '.part')
+            part.write_text(json.dumps(results, indent=1), encoding='utf-8')
+            part.replace(path)
+            lifted = sum(item['success'] for item in done)
+            print(f'rolled out {len(done)} {wanted} lifted {lifted}', flush=True)
+
+    def _roll_out(self, number: int, film: bool) -> dict[str, Any]:
+        self.set_remote('sim_arm', 'next_start', number)
+        self.trigger('sim_arm/randomise')
+        self.trigger('inference/reset')
+        # Three pictures of the new start: a head that sees history must not see the old one.
+        self.spin_for(0.3)
+        self._pictures = [] if film else None
+        began = time.monotonic()
+        self.switch('policy/enable', True)
+        self._enabled = True
+        lifted = self.wait_until(self._over(number), self.value('limit_s'))
+        status = self.state('policy/status')
+        halted = status.get('state') == 'halted'
+        success = lifted and bool(self.state('sim_arm/state').get('lifted'))
+        self.switch('policy/enable', False)
+        self._enabled = False
+        if self._pictures and success:
+            with Path(self.value('film')).open('wb') as file:
+                np.save(file, np.stack(self._pictures))
+        self._pictures = None
+        return {'start': number, 'success': success, 'seconds': time.monotonic() - began,
+                'halted': str(status.get('reason', '')) if halted else ''}
+
+    def _over(self, number: int) -> Any:
+        def over() -> bool:
+            arm = self.state('sim_arm/state')
+            lifted = arm.get('start') == number and bool(arm.get('lifted'))
+            return lifted or self.state('policy/status').get('state') == 'halted'
+        return over
+
+    def _inference(self) -> dict[str, float]:
+        # Diagnostics come once a second: wait for one that has counted this rollout.
+        if not self.wait_until(lambda: bool(self.diagnosed('inference')), 5.0):
+            raise DirectorError('inference publishes no diagnostics; is it active?')
+        values = self.diagnosed('inference')
+        return {key: float(value) for key, value in values.items() if _is_number(value)}
+
+    def finish(self) -> None:
+        """Never leave an enabled policy behind."""
+        if self._enabled:
+            self._enabled = False
+            self.switch('policy/enable', False)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; returns the exit status."""
+    return direct(Evaluate, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
