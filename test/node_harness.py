@@ -219,6 +219,5 @@ def running(module: str, folder: Path, **parameters: Any) -> Iterator[NodeProces
         print(f'--- log of {module}\n{process.log}')
         raise
     finally:
-        if process.alive():
-            process.process.kill()
-        process.process.wait()
+        # Asked first: a killed process leaves its shared memory behind.
+        process.end()

@@ -150,7 +150,7 @@ def test_malformed_pictures_nan_and_stale_stamps_are_counted_and_survived(
 
 def test_slow_inference_keeps_the_newest_and_reports_age_and_missed_deadlines(
         bundle: Path, tmp_path: Path) -> None:
-    make_bundle(bundle, slow=40)
+    make_bundle(bundle, slow=60)
     with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
         features = me.listen(Image, 'inference/features')
         ready(me, features)
@@ -160,14 +160,15 @@ def test_slow_inference_keeps_the_newest_and_reports_age_and_missed_deadlines(
         inference_ms = float(values['inference_p50_ms'])
         if inference_ms < 1.2e3 * PERIOD_S:
             pytest.skip(f'this machine encodes in {inference_ms:.0f} ms: not slow enough')
-        assert 0 < len(features) < 38
-        assert int(values['missed_deadlines']) >= 40 - len(features) - 2
-        assert int(values['dropped.superseded']) > 0 and int(values['late']) > 0
-        # The newest wins: no picture waited for more than the one before it.
-        assert float(values['age_max_ms']) < 4 * inference_ms + 100.0
-        assert float(values['age_p50_ms']) > inference_ms
         order = [stamp_ns(message.header.stamp) for message in features]
-        assert order == sorted(set(order)) and len(set(order) & set(stamps)) > 10
+        answered = set(order) & set(stamps)
+        assert order == sorted(set(order)) and 3 <= len(answered) < 38
+        assert int(values['missed_deadlines']) >= 40 - len(answered) - 2
+        assert int(values['dropped.superseded']) > 0 and int(values['late']) > 0
+        # The newest wins: no picture waited for more than the one before it. A queue of 40 would
+        # have let the last one wait for all.
+        assert float(values['age_max_ms']) < 3 * float(values['inference_p99_ms']) + 200.0
+        assert float(values['age_p50_ms']) > inference_ms
 
 
 def test_a_bad_bundle_fails_configure_the_node_lives_and_a_retry_works(

@@ -44,7 +44,7 @@ class TrainingModule(lightning.LightningModule):
                 f'the loss became {float(loss)} at step {self.global_step}; lower learning_rate '
                 f'(now {self.config.learning_rate:g}) or set precision=32-true, and start again')
         if self.global_step % self.config.log_every == 0:
-            self.latest = {name: float(value) for name, value in parts.items()}
+            self.latest = {name: float(value.detach()) for name, value in parts.items()}
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -119,7 +119,7 @@ class Recorder(lightning.Callback):
         end = '\n' if step >= self.config.steps else ''
         if sys.stderr.isatty():
             print(f'\r\033[K{line}', end=end, file=sys.stderr, flush=True)
-        elif step >= self.config.steps or step % (10 * self.config.log_every) == 0:
+        elif step >= self.config.steps or step % (2 * self.config.log_every) == 0:
             print(line, file=sys.stderr, flush=True)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule,
@@ -136,7 +136,7 @@ class Recorder(lightning.Callback):
                 last or (config.probe_every and step % config.probe_every == 0)):
             self._write(step, self._probe(step))
         if self.interrupted or last or step % config.checkpoint_every == 0:
-            trainer.save_checkpoint(self.run / 'checkpoint.safetensors')
+            trainer.save_checkpoint(self.run / 'checkpoint.safetensors', weights_only=False)
         if self.interrupted:
             trainer.should_stop = True
 

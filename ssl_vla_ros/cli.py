@@ -1,0 +1,261 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl_vla`: one command for every stage. Each subcommand imports what it needs, when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import json
+from pathlib import Path
+import sys
+from typing import Any
+
+from ssl_vla_ros.errors import UserError
+
+#: Exit status after Ctrl-C, as shells have it (128 + SIGINT).
+INTERRUPTED = 130
+
+
+def _bar(done: int, total: int, what: str) -> None:
+    """Progress on standard error: one line that redraws itself on a terminal."""
+    if sys.stderr.isatty():
+        print(f'\r\033[K{what} {done}/{total}', end='\n' if done >= total else '',
+              file=sys.stderr, flush=True)
+    elif done >= total or done % max(1, total // 10) == 0:
+        print(f'{what} {done}/{total}', file=sys.stderr, flush=True)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.demo.run import run_demo
+    return run_demo(options.out, options.quick)
+
+
+def _episodes_list(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.episodes.reader import Episode, list_episodes
+    paths = list_episodes(options.session)
+    for path in paths:
+        info = Episode.open(path).info
+        outcome = {True: 'success', False: 'failure', None: '-'}[info['success']]
+        messages = sum(account['written'] for account in info['counts'].values())
+        print(f'{path.name}  {info["status"]:<10} {outcome:<8} {info["duration_s"]:6.1f} s '
+              f'{messages:7d} messages  {info["task"]}')
+    print(f'{len(paths)} episodes in {options.session}')
+    return 0
+
+
+def _episodes_recover(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.episodes.recover import recover_session
+    found = recover_session(options.session)
+    for item in found:
+        print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
+    print(f'{len(found)} unfinished episodes in {options.session}')
+    return 0
+
+
+def _dataset_build(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.contract import load_contract
+    from ssl_vla_ros.dataset.build import build_dataset
+    contract = load_contract(options.contract) if options.contract else None
+    report = build_dataset(options.session, options.out, contract, progress=_bar,
+                           overwrite=options.overwrite)
+    print(report.text())
+    print(f'\nNext: ssl_vla train --config config/train/keypoints.yaml --data {options.out} '
+          '--out RUN')
+    return 0
+
+
+def _dataset_import(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.dataset.import_lerobot_v2 import import_lerobot
+    report = import_lerobot(options.source, options.out, progress=_bar,
+                            overwrite=options.overwrite)
+    print(report.text())
+    print(f'\nNext: ssl_vla train --config config/train/keypoints.yaml --data {options.out} '
+          '--out RUN')
+    return 0
+
+
+def _dataset_info(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+    dataset = Dataset.open(options.dataset)
+    contract = dataset.contract
+    known = [value for value in dataset.success if value is not None]
+    print(f'{options.dataset}: robot {contract.robot}, {dataset.num_episodes} episodes, '
+          f'{dataset.num_rows} rows at {dataset.fps} Hz')
+    for camera in contract.cameras:
+        print(f'  camera {camera.name}: {camera.height}x{camera.width}')
+    print(f'  state  ({len(contract.state_names)}): {", ".join(contract.state_names)}')
+    print(f'  action ({len(contract.action_names)}): {", ".join(contract.action_names)}')
+    print(f'  success: {sum(known)} of {len(known)} marked episodes')
+    for task in dataset.tasks:
+        print(f'  task: {task}')
+    if options.verify:
+        dataset.verify()
+        print('  every digest is as written')
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.training.config import load_train_config
+    from ssl_vla_ros.training.train import train
+    config = load_train_config(options.config, options.overrides)
+    run = train(config, options.data, options.out, where=str(options.config))
+    if not run.complete:
+        print(f'stopped at step {run.info["step"]} of {config.steps}; the same command goes on')
+        return INTERRUPTED
+    print(f'{run.path}: {config.objective}, {config.steps} steps in '
+          f'{run.info.get("train_s", 0.0):.0f} s')
+    for name, value in run.info['metrics'].items():
+        text = (f'{value:.4g}' if isinstance(value, float)
+                else ' '.join(f'{item:.3f}' for item in value))
+        print(f'  {name:<44} {text}')
+    print(_after_training(config.objective, options))
+    return 0
+
+
+def _after_training(objective: str, options: argparse.Namespace) -> str:
+    if objective in ('world_model', 'behaviour_cloning'):
+        part = '--world-model' if objective == 'world_model' else '--head'
+        return (f'\nNext: ssl_vla export ENCODER_RUN {part} {options.out} --data {options.data} '
+                '--out models/NAME')
+    return (f'\nNext: ssl_vla train --config config/train/behaviour_cloning.yaml --data '
+            f'{options.data} --out HEAD_RUN encoder={options.out}')
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.training.compare import probe_table
+    for name, values in probe_table(options.run, options.data, _bar).items():
+        print(f'{name:<16} ' + '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.bundle.export import export_bundle
+    done = export_bundle(options.run, options.out, options.data,
+                         world_model_run=options.world_model, head_run=options.head,
+                         name=options.name)
+    print(f'{done.path}: parity with torch on real frames')
+    for name, parity in done.parity.items():
+        print(f'  {name:<18} {parity.samples} samples, max error {parity.max_abs_error:.1e}, '
+              f'cosine {parity.cosine:.6f}')
+    print(f'\nNext: ros2 launch ssl_vla_ros inference.launch.py bundle:={done.path.resolve()}')
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.contract import load_contract
+    from ssl_vla_ros.runtime.bundle import load_bundle
+    robot = load_contract(options.contract) if options.contract else None
+    bundle = load_bundle(options.bundle, backend=options.backend, robot=robot)
+    bundle.warm_up()
+    print(f'{options.bundle}: hashes, shapes and contract are right; runs on {bundle.backend} '
+          f'{bundle.backend_note}')
+    return 0
+
+
+def _rollout(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.demo.rollouts import roll_out
+
+    def show(done: int, total: int, lifted: int) -> None:
+        print(f'rollouts {done}/{total}, lifted {lifted}', flush=True)
+
+    results: dict[str, Any] = roll_out(
+        options.run, options.data, options.out, seed=options.seed,
+        first_start=options.first_start, rollouts=options.rollouts, on_rollout=show)
+    rollouts = results['rollouts']
+    print(json.dumps({'successes': sum(item['success'] for item in rollouts),
+                      'rollouts': len(rollouts)}))
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} must be at least 1')
+    return value
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every subcommand with its options."""
+    parser = argparse.ArgumentParser(
+        prog='ssl_vla', description='From unlabelled teleoperation to a running policy.')
+    groups = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+    def command(parent: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+                ) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = parent.add_parser(name, help=text, description=text)
+        made.set_defaults(run_command=run)
+        return made
+
+    part = command(groups, 'demo', _demo, 'every stage on the simulated arm')
+    part.add_argument('--quick', action='store_true', help='small: shows that everything runs')
+    part.add_argument('--out', type=Path, default=Path('out/demo'))
+
+    episodes = groups.add_parser('episodes', help='recorded episodes').add_subparsers(
+        dest='action', required=True, metavar='ACTION')
+    part = command(episodes, 'list', _episodes_list, 'what a session holds')
+    part.add_argument('session', type=Path)
+    part = command(episodes, 'recover', _episodes_recover, 'finish what a killed recorder left')
+    part.add_argument('session', type=Path)
+
+    dataset = groups.add_parser('dataset', help='aligned datasets').add_subparsers(
+        dest='action', required=True, metavar='ACTION')
+    part = command(dataset, 'build', _dataset_build, 'align a session to a LeRobotDataset v3.0')
+    part.add_argument('session', type=Path)
+    part.add_argument('out', type=Path)
+    part.add_argument('--contract', type=Path, help="another contract than the episodes' own")
+    part.add_argument('--overwrite', action='store_true', help='replace a dataset at OUT')
+    part = command(dataset, 'import', _dataset_import, 'convert a LeRobot v2.0 or v2.1 dataset')
+    part.add_argument('source', type=Path)
+    part.add_argument('out', type=Path)
+    part.add_argument('--overwrite', action='store_true', help='replace a dataset at OUT')
+    part = command(dataset, 'info', _dataset_info, 'what a dataset holds')
+    part.add_argument('dataset', type=Path)
+    part.add_argument('--verify', action='store_true', help='compute every digest anew')
+
+    part = command(groups, 'train', _train, 'train an encoder, a world model or a head')
+    part.add_argument('--config', type=Path, required=True, help='a file of config/train/')
+    part.add_argument('--data', type=Path, required=True)
+    part.add_argument('--out', type=Path, required=True, help="the run's directory")
+    part.add_argument('overrides', nargs='*', metavar='key=value')
+    part = command(groups, 'probe', _probe, 'what can be read off an encoder, beside baselines')
+    part.add_argument('run', type=Path)
+    part.add_argument('--data', type=Path, required=True)
+    part = command(groups, 'export', _export, 'export runs to one bundle, with proof of parity')
+    part.add_argument('run', type=Path, help='the pretraining run')
+    part.add_argument('--out', type=Path, required=True)
+    part.add_argument('--data', type=Path, required=True, help='real frames for the proof')
+    part.add_argument('--world-model', type=Path, help='run trained on this encoder')
+    part.add_argument('--head', type=Path, help='run trained on this encoder')
+    part.add_argument('--name', default='')
+    part = command(groups, 'verify', _verify, 'check a bundle: hashes, shapes, contract, backend')
+    part.add_argument('bundle', type=Path)
+    part.add_argument('--contract', type=Path, help='robot it is to run on')
+    part.add_argument('--backend', default='auto', choices=['auto', 'cpu', 'cuda', 'tensorrt'])
+    part = command(groups, 'rollout', _rollout, 'lifts of a head on the simulated arm, in process')
+    part.add_argument('run', type=Path)
+    part.add_argument('--data', type=Path, required=True)
+    part.add_argument('--out', type=Path, required=True, help='JSON file for the results')
+    part.add_argument('--seed', type=int, default=77)
+    part.add_argument('--first-start', type=int, default=0)
+    part.add_argument('--rollouts', type=_positive, default=25)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one sentence on stderr and exit status 2."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.run_command(options))
+    except UserError as error:
+        print(f'\nerror: {error}' if sys.stderr.isatty() else f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('\ninterrupted; the same command continues from what is finished', file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

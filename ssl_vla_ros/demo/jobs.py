@@ -1,0 +1,118 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A few commands of this package side by side, one core each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from ssl_vla_ros.demo.processes import last_error, ProcessDied
+
+_STEPS = re.compile(r'(\d+)/(\d+)')
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ``ssl_vla`` command."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+class _Running:
+    """A job that runs: its process and how far it is."""
+
+    def __init__(self, job: Job, log: Path) -> None:
+        self.job = job
+        self.log = log
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
+        environment.setdefault('MUJOCO_GL', 'egl')
+        with log.open('a', encoding='utf-8') as file:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', 'ssl_vla_ros.cli', *job.arguments], env=environment,
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True)
+
+    def share(self) -> float:
+        """How far it is, 0 … 1, from the last ``done/total`` it printed."""
+        found = _STEPS.findall(self.log.read_text(encoding='utf-8', errors='replace')[-400:])
+        if not found:
+            return 0.0
+        done, total = (int(text) for text in found[-1])
+        return min(1.0, done / max(1, total))
+
+
+def run_jobs(jobs: Sequence[Job], logs: Path, on_progress: Callable[[float, str], None],
+             at_once: int = 2) -> None:
+    """
+    Run every job, ``at_once`` at a time.
+
+    Parameters
+    ----------
+    jobs
+        In the order they are started.
+    logs
+        Directory of their output, one file a job.
+    on_progress
+        Told how many jobs are done, in parts of jobs, and what runs.
+    at_once
+        Each takes one core.
+
+    Raises
+    ------
+    ProcessDied
+        If one fails; the others are stopped with their checkpoints.
+    KeyboardInterrupt
+        If the user stopped it, after the jobs have written their checkpoints.
+
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting = list(jobs)
+    running: list[_Running] = []
+    finished = 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                job = waiting.pop(0)
+                running.append(_Running(job, logs / f'{job.name}.log'))
+            time.sleep(0.2)
+            for item in list(running):
+                status = item.process.poll()
+                if status is None:
+                    continue
+                running.remove(item)
+                finished += 1
+                if status == 130:
+                    raise KeyboardInterrupt
+                if status != 0:
+                    how = f'signal {-status}' if status < 0 else f'exit status {status}'
+                    raise ProcessDied(
+                        f'{item.job.name} failed ({how}){last_error(item.log)}; its log is '
+                        f'{item.log}. The same command continues with what is finished')
+            on_progress(finished + sum(item.share() for item in running),
+                        ', '.join(item.job.name for item in running))
+    finally:
+        _stop(running)
+
+
+def _stop(running: list[_Running]) -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for item in running:
+            item.process.send_signal(signal.SIGINT)
+        for item in running:
+            try:
+                item.process.wait(30.0)
+            except subprocess.TimeoutExpired:
+                item.process.kill()
+                item.process.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,137 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's results: report.json, report.html and a table that fits on one screen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from ssl_vla_ros.contract import load_contract
+from ssl_vla_ros.dataset.cache import FrameCache
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.demo.plan import POLICIES
+from ssl_vla_ros.report.page import FilmStrip, write_report
+from ssl_vla_ros.report.table import demo_table
+from ssl_vla_ros.report.video import write_mp4
+from ssl_vla_ros.runtime.bundle import load_bundle
+from ssl_vla_ros.training.runs import open_run
+from ssl_vla_ros.training.train import cache_directory
+
+if TYPE_CHECKING:
+    from ssl_vla_ros.demo.run import Demo
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    return data
+
+
+def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
+    """Loss of every run over its steps."""
+    curves = {}
+    for path in sorted(runs.iterdir()):
+        file = path / 'metrics.jsonl'
+        if not file.exists():
+            continue
+        lines = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+        curves[path.name] = {
+            'loss': [[line['step'], line['loss']] for line in lines if 'loss' in line]}
+    return curves
+
+
+def film_strip(demo: Demo) -> FilmStrip:
+    """
+    Pictures the bundle predicts for a held-out episode, beside those that came.
+
+    Each prediction starts from the same three frames; the actions are the recorded ones.
+    """
+    bundle = load_bundle(demo.bundle, backend='cpu', robot=load_contract(demo.contract))
+    model, decoder = bundle.manifest.world_model, bundle.manifest.decoder
+    assert model is not None and decoder is not None
+    dataset = Dataset.open(demo.data)
+    held_out = split_episodes(dataset.num_episodes, 0.1, 0)[1]
+    rows = dataset.rows(held_out[0])
+    encoder = bundle.manifest.encoder
+    cache = FrameCache.build(
+        dataset, encoder.height, encoder.width, cache_directory(demo.data) / 'frames')
+    # From the middle of the approach: there both the arm and what it will do are to be seen.
+    first = rows.start + max(0, (rows.stop - rows.start - model.context - model.horizon) // 3)
+    span = np.arange(first, first + model.context + model.horizon)
+    frames = np.stack(
+        [cache.read(camera, span) for camera in encoder.cameras], axis=1)
+    features = np.stack([bundle.encode(frames[i]) for i in range(model.context)])
+    actions = dataset.column('action').astype(np.float32)[span[:-1]]
+    predicted = bundle.predict(features, actions)
+    real, drawn, labels = [], [], []
+    for ahead in range(model.horizon):
+        real.append(np.concatenate(list(frames[model.context + ahead]), axis=1))
+        pictures = bundle.decode(predicted[ahead])
+        scale = encoder.height // decoder.height
+        drawn.append(np.concatenate(list(
+            pictures.repeat(scale, axis=1).repeat(scale, axis=2)), axis=1))
+        labels.append(f'+{1000 * (ahead + 1) // dataset.fps} ms')
+    return FilmStrip(real, drawn, labels)
+
+
+def make_report(demo: Demo) -> dict[str, Any]:
+    """Everything measured, as ``report.json`` holds it."""
+    policy = {}
+    for name in POLICIES:
+        rollouts = _read(demo.results / f'{name}.json')['rollouts']
+        policy[name] = {'successes': sum(item['success'] for item in rollouts),
+                        'rollouts': len(rollouts),
+                        'starts': [item['start'] for item in rollouts],
+                        'lifted': [item['success'] for item in rollouts]}
+    world = open_run(demo.runs / 'world_model').info['metrics']
+    encoder = open_run(demo.runs / 'encoder').info['metrics']
+    served = _read(demo.results / 'ssl.json')
+    inference = served['inference']
+    return {
+        'plan': demo.plan.name,
+        'policy': policy,
+        'world_model': {
+            'error_ratio_h8': world['error_ratio'][7],
+            'error_ratio_h8_shuffled': world['error_ratio_shuffled'][7],
+            'error_by_horizon': world['error_ratio'],
+            'error_by_horizon_shuffled': world['error_ratio_shuffled']},
+        'inference': {
+            # Over all rollouts: published frames per control period that had a picture.
+            'rate_hz': load_contract(demo.contract).rate_hz * (
+                1.0 - inference['missed_fraction']),
+            **{key: inference[key] for key in sorted(inference)
+               if key not in ('rate_hz',) and not key.startswith('rejected')}},
+        'recording': demo.accounts(),
+        'probes': {'ssl': {key.removeprefix('probe.r2.'): value
+                           for key, value in encoder.items() if key.startswith('probe.r2.')}},
+        'curves': _curves(demo.runs),
+        'parity': _read(demo.bundle / 'manifest.json')['parity'],
+        'stages': demo.stages.get('seconds', {}),
+        'wall_s': demo.stages['wall_s'],
+        'peak_rss_mb': demo.stages['peak_rss_mb'],
+    }
+
+
+def write_reports(demo: Demo) -> None:
+    """Write report.json, report.html and rollout.mp4 into the demo's directory; show the table."""
+    report = make_report(demo)
+    part = demo.out / 'report.json.part'
+    part.write_text(json.dumps(report, indent=1), encoding='utf-8')
+    part.replace(demo.out / 'report.json')
+    film = demo.results / 'film.npy'
+    video: Path | None = None
+    if film.exists():
+        video = demo.out / 'rollout.mp4'
+        frames = np.load(film, allow_pickle=False)
+        write_mp4(video, list(frames.repeat(3, axis=1).repeat(3, axis=2)), 20)
+    write_report(demo.out / 'report.html', report, title=f'ssl_vla demo ({demo.plan.name})',
+                 film_strip=film_strip(demo), video=video)
+    print()
+    print(demo_table(report))
+    print(f'\nReport: {demo.out / "report.html"} (figures: {demo.out / "report.json"})')
+    print('Next, with a robot of your own: write config/robots/NAME.yaml, then\n'
+          '  ros2 launch ssl_vla_ros recorder.launch.py contract:=NAME.yaml session_dir:=SESSION')
