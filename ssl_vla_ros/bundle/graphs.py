@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 import warnings
 
+import onnx
 import torch
 from torch import nn, Tensor
 
@@ -64,3 +65,10 @@ def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, pat
             ) from error
     assert program is not None
     program.save(str(path), external_data=False)
+    graph = onnx.load(str(path)).graph
+    for value in (*graph.input, *graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if not first.dim_param:
+            raise BundleError(
+                f'{path.name}: the batch of {value.name} was fixed to {first.dim_value} by the '
+                'export; the network uses its size as a number somewhere')

@@ -16,7 +16,8 @@ import time
 
 from ssl_vla_ros.demo.processes import last_error, ProcessDied
 
-_STEPS = re.compile(r'(\d+)/(\d+)')
+#: Progress as the commands print it, ``[###...] 200/800`` or ``rollouts 3/25``.
+_STEPS = re.compile(r'(?:\]|rollouts) (\d+)/(\d+)')
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class _Running:
     def __init__(self, job: Job, log: Path) -> None:
         self.job = job
         self.log = log
+        self._share = 0.0
+        self._read_from = log.stat().st_size if log.exists() else 0
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONUNBUFFERED': '1'}
         environment.setdefault('MUJOCO_GL', 'egl')
         with log.open('a', encoding='utf-8') as file:
@@ -43,11 +46,14 @@ class _Running:
 
     def share(self) -> float:
         """How far it is, 0 … 1, from the last ``done/total`` it printed."""
-        found = _STEPS.findall(self.log.read_text(encoding='utf-8', errors='replace')[-400:])
-        if not found:
-            return 0.0
-        done, total = (int(text) for text in found[-1])
-        return min(1.0, done / max(1, total))
+        with self.log.open('rb') as file:
+            file.seek(max(self._read_from, self.log.stat().st_size - 400))
+            found = _STEPS.findall(file.read().decode(errors='replace'))
+        if found:
+            done, total = (int(text) for text in found[-1])
+            # Several things are counted one after the other: what is shown never goes back.
+            self._share = max(self._share, min(1.0, done / max(1, total)))
+        return self._share
 
 
 def run_jobs(jobs: Sequence[Job], logs: Path, on_progress: Callable[[float, str], None],

@@ -140,7 +140,7 @@ class HeatmapDecoder(nn.Module):
         canvas = self.background + torch.einsum('bkhw,kc->bchw', heat, self.paint)
         mean: Tensor = self.get_buffer('mean_appearance')
         if context is None:
-            appearance = mean.expand(len(points), -1)
+            appearance = mean.unsqueeze(0)  # broadcast: len() would fix an exported batch
         else:
             appearance = self.compress(context)
             if self.training:
