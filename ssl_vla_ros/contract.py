@@ -254,14 +254,17 @@ class _Section:
 
     def number(self, key: str, default: float | None = None, *, low: float = -math.inf,
                above: float = -math.inf) -> float:
-        value = self.need(key) if default is None else self.data.get(key, default)
+        if default is not None and key not in self.data:
+            return default
+        value = self.need(key)
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or math.isnan(value) or value < low or value <= above:
-            want = 'a number'
+        # An infinite limit would be no limit at all.
+        if not good or not math.isfinite(value) or value < low or value <= above:
+            want = 'a finite number'
             if above > -math.inf:
-                want = f'a number above {above:g}'
+                want = f'a finite number above {above:g}'
             elif low > -math.inf:
-                want = f'a number, at least {low:g}'
+                want = f'a finite number, at least {low:g}'
             raise self.fail(key, value, want)
         return float(value)
 

@@ -31,8 +31,8 @@ def photometric(images: Tensor, config: PhotometricConfig, generator: torch.Gene
     Parameters
     ----------
     images
-        (batch, …, height, width, 3), values 0 … 255; each of the batch gets its own gains, the
-        same for its cameras' pixels.
+        (batch, …, height, width, 3), values 0 … 255; every picture, so each camera of each
+        sample, gets gains of its own: cameras expose on their own.
     config
         Strengths; zeros leave the pictures as they are.
     generator

@@ -48,7 +48,8 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _require_same_encoder(run: Run, encoder_key: str, what: str) -> None:
+def _require_same_encoder(run: Run, encoder: Run, encoder_key: str, what: str) -> None:
+    require_compatible(encoder.contract, run.contract, str(encoder.path))
     if run.info.get('encoder_digest') != encoder_key:
         raise BundleError(
             f'{run.path}: this {what} was trained on the features of another encoder '
@@ -87,6 +88,23 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
         If a graph cannot be exported, parity fails, or the runs do not belong together.
 
     """
+    place = Path(os.path.abspath(out))  # '.' has no name to write beside
+    _require_bundle_or_nothing(place)
+    part = place.with_name(f'.{place.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        parity = _write(
+            part, encoder_run, data, world_model_run, head_run, name or place.name)
+        _replace(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Exported(out, parity)
+
+
+def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | None,
+           head_run: Path | None, name: str) -> dict[str, Parity]:
+    """Write every file of a bundle, checked, to the directory ``part``."""
     run = open_run(encoder_run)
     dataset = Dataset.open(data)
     require_compatible(run.contract, dataset.contract, str(run.path))
@@ -96,14 +114,9 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
     rows, pictures = _parity_inputs(dataset, encoder.height, encoder.width, data)
     images = np.stack(pictures, axis=1)
     features = encode_rows(encoder, pictures)
-    if out.exists() and not (out / 'manifest.json').is_file() and any(out.iterdir()):
-        raise BundleError(f'{out} exists and is no bundle; choose another --out')
-    part = out.with_name(f'.{out.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    exported = Exported(out)
+    found: dict[str, Parity] = {}
     manifest: dict[str, Any] = {
-        'schema_version': 1, 'name': name or out.name,
+        'schema_version': 1, 'name': name,
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'contract': run.contract.to_dict(), 'contract_digest': run.contract.digest(),
         'dataset_digest': run.info['dataset_digest'], 'config_digest': run.info['config_digest'],
@@ -114,10 +127,11 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
 
     def add(file: str, network: torch.nn.Module, output: str,
             inputs: dict[str, NDArray[Any]], tolerance: float | None = None) -> None:
-        examples = {key: torch.from_numpy(value[:2].copy()) for key, value in inputs.items()}
+        # Two samples, even where there is one: a batch of 1 would be baked into the graph.
+        examples = {key: torch.from_numpy(value[[0, -1]]) for key, value in inputs.items()}
         export_graph(network, examples, output, part / file)
         extra = {} if tolerance is None else {'tolerance': tolerance}
-        exported.parity[file] = check_parity(network, part / file, inputs, **extra)
+        found[file] = check_parity(network, part / file, inputs, **extra)
 
     add('encoder.onnx', encoder, 'features', {'images': images})
     manifest['encoder'] = {
@@ -136,7 +150,7 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
         if not isinstance(model, WorldModel):
             raise BundleError(f'{other.path}: objective {other.config.objective!r} is no world '
                               'model; give a run of objective world_model')
-        _require_same_encoder(other, key, 'world model')
+        _require_same_encoder(other, run, key, 'world model')
         context, horizon = model.config.context, model.config.horizon
         spans = _spans(dataset, context + horizon)
         add('world_model.onnx', model.dynamics, 'prediction', {
@@ -151,7 +165,7 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
         if not isinstance(cloned, BehaviourCloning):
             raise BundleError(f'{other.path}: objective {other.config.objective!r} is no policy '
                               'head; give a run of objective behaviour_cloning')
-        _require_same_encoder(other, key, 'head')
+        _require_same_encoder(other, run, key, 'head')
         history = cloned.config.history
         spans = _spans(dataset, history)
         add('head.onnx', cloned.head, 'actions', {
@@ -161,20 +175,19 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
             'file': 'head.onnx', 'history': history, 'chunk': cloned.config.chunk,
             'execute': cloned.config.execute}
         manifest['metrics']['head'] = other.info['metrics']
-    manifest['parity'] = {file: parity.to_dict() for file, parity in exported.parity.items()}
+    manifest['parity'] = {file: parity.to_dict() for file, parity in found.items()}
     manifest['files'] = {file.name: _sha256(file) for file in sorted(part.glob('*.onnx'))}
     with (part / 'manifest.json').open('w', encoding='utf-8') as file:
         json.dump(manifest, file, indent=1)
         file.write('\n')
         file.flush()
         os.fsync(file.fileno())
-    _replace(part, out)
-    return exported
+    return found
 
 
 def _spans(dataset: Dataset, length: int) -> NDArray[np.int64]:
     """At most ``PARITY_ROWS`` runs of ``length`` consecutive rows, each in one episode."""
-    starts = []
+    starts: list[int] = []
     begin = 0
     for rows in dataset.lengths:
         starts.extend(range(begin, begin + rows - length + 1))
@@ -198,10 +211,30 @@ def _gather(encoder: Any, dataset: Dataset, data: Path, spans: NDArray[np.int64]
 
 
 def _replace(part: Path, out: Path) -> None:
-    """Put a finished directory in place of an older one."""
-    old = out.with_name(f'.{out.name}.old')
-    shutil.rmtree(old, ignore_errors=True)
+    """Put a finished directory in place of an older one, which stays if that fails."""
+    old = _old(out)
     if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
         out.replace(old)
-    part.replace(out)
+    try:
+        part.replace(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.replace(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(f'.{out.name}.old')
+
+
+def _require_bundle_or_nothing(out: Path) -> None:
+    """Refuse to replace what is no bundle; put back one that a killed export had moved aside."""
+    if not out.exists():
+        if (_old(out) / 'manifest.json').is_file():
+            _old(out).replace(out)
+        return
+    if not out.is_dir() or (
+            not (out / 'manifest.json').is_file() and any(out.iterdir())):
+        raise BundleError(f'{out} exists and is no bundle; choose another --out')

@@ -21,12 +21,17 @@ def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes differ: broadcasting them would be silent.
+        If the shapes differ, or the weight's is larger: broadcasting them would be silent.
 
     """
     if prediction.shape != target.shape:
         raise ValueError(
             f'prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ')
+    # Aligned from the right, as broadcasting does.
+    sizes = zip(reversed(weight.shape), reversed(prediction.shape), strict=False)
+    if weight.ndim > prediction.ndim or any(have not in (1, want) for have, want in sizes):
+        raise ValueError(
+            f'weight {tuple(weight.shape)} does not broadcast to {tuple(prediction.shape)}')
     return (weight * (prediction.float() - target.float()).square()).mean()
 
 

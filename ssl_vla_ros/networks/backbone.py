@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -63,7 +64,8 @@ class ImageNetEncoder(Encoder):
         if [tuple(t.shape) for t in packaged] != [tuple(t.shape) for t in state.values()]:
             raise ConfigError('the packaged ImageNet weights do not fit tf_efficientnet_lite0')
         trunk.load_state_dict(dict(zip(state, packaged, strict=True)), strict=False)
-        channels = int(trunk.feature_info[stage]['num_chs'])
+        stages: Any = trunk.feature_info
+        channels = int(stages[stage]['num_chs'])
         super().__init__(cameras, height, width, tokens=cameras * channels, dim=2)
         self._stage = stage
         self._scale = scale
@@ -80,10 +82,11 @@ class ImageNetEncoder(Encoder):
         """Features (batch, cameras · channels, 2)."""
         self.check(images)
         pictures = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
-        pictures = (pictures - self.mean) / self.std
+        pictures = (pictures - self.get_buffer('mean')) / self.get_buffer('std')
         pictures = functional.interpolate(
             pictures, scale_factor=float(self._scale), mode='bilinear', align_corners=False)
-        maps = self.trunk.forward_intermediates(
+        trunk: Any = self.trunk
+        maps: Tensor = trunk.forward_intermediates(
             pictures, indices=[self._stage], intermediates_only=True)[0]
         # Standardise each channel over the picture: activations differ in scale by magnitudes.
         maps = maps - maps.mean(dim=(2, 3), keepdim=True)

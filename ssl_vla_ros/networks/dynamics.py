@@ -30,7 +30,8 @@ class _Block(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, steps, width))
-        return x + self.mlp(self.norm2(x))
+        added: Tensor = x + self.mlp(self.norm2(x))
+        return added
 
 
 class LatentDynamics(nn.Module):
@@ -50,12 +51,25 @@ class LatentDynamics(nn.Module):
         Numbers in the contract's action.
     context, horizon
         Frames seen, and frames predicted by ``forward``.
+    width, depth, heads
+        Of the transformer.
+
+    Raises
+    ------
+    ValueError
+        If a size is impossible.
 
     """
 
     def __init__(self, tokens: int, dim: int, action_size: int, *, context: int = 3,
                  horizon: int = 8, width: int = 192, depth: int = 3, heads: int = 6) -> None:
         super().__init__()
+        for name, value in (('tokens x dim', tokens * dim), ('context', context),
+                            ('horizon', horizon), ('width', width), ('heads', heads)):
+            if value < 1:
+                raise ValueError(f'{name} is {value}, must be at least 1')
+        if width % heads:
+            raise ValueError(f'width is {width}, must be a multiple of heads ({heads})')
         self.tokens = tokens
         self.dim = dim
         self.context = context
@@ -82,8 +96,15 @@ class LatentDynamics(nn.Module):
         actions
             (batch, steps, action), normalised; action i leads from frame i to frame i + 1.
 
+        Raises
+        ------
+        ValueError
+            If there are more frames than the context: they have no place in the window.
+
         """
         steps = latents.shape[1]
+        if steps > self.context:
+            raise ValueError(f'got {steps} frames, the context holds {self.context}')
         x = self.embed(torch.cat([latents, actions], dim=-1)) + self.position[:steps]
         for block in self.blocks:
             x = block(x)
@@ -100,6 +121,8 @@ class LatentDynamics(nn.Module):
             (batch, context, tokens · dim), normalised.
         actions
             (batch, context − 1 + horizon, action), normalised.
+        horizon
+            Frames to predict.
 
         Raises
         ------
@@ -134,4 +157,5 @@ class LatentDynamics(nn.Module):
         """
         latents = self.latents(features.flatten(2))
         predicted = self.rollout(latents, self.actions(actions), self.horizon)
-        return self.latents.invert(predicted).unflatten(-1, (self.tokens, self.dim))
+        raw: Tensor = self.latents.invert(predicted).unflatten(-1, (self.tokens, self.dim))
+        return raw

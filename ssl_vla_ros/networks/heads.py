@@ -28,11 +28,19 @@ class ChunkHead(nn.Module):
     width, depth
         Of the MLP.
 
+    Raises
+    ------
+    ValueError
+        If ``history``, ``chunk`` or ``width`` is below 1.
+
     """
 
     def __init__(self, feature_size: int, state_size: int, action_size: int, *, history: int = 3,
                  chunk: int = 16, width: int = 512, depth: int = 3) -> None:
         super().__init__()
+        for name, value in (('history', history), ('chunk', chunk), ('width', width)):
+            if value < 1:
+                raise ValueError(f'{name} is {value}, must be at least 1')
         self.history = history
         self.chunk = chunk
         self.action_size = action_size
@@ -47,7 +55,7 @@ class ChunkHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(size, chunk * action_size))
 
     def inputs(self, features: Tensor, state: Tensor) -> Tensor:
-        """Normalised inputs (batch, history, F + S) of features (batch, history, tokens, dim)."""
+        """Join and normalise inputs to (batch, history, F + S)."""
         parts = [self.state(state)]
         if self.features is not None:
             parts.insert(0, self.features(features.flatten(2)))

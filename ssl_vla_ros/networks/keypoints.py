@@ -19,7 +19,7 @@ from ssl_vla_ros.networks.encoder import Encoder
 
 def spatial_soft_argmax(logits: Tensor) -> Tensor:
     """
-    Expected position of each channel's softmax over the picture.
+    Take the expected position of each channel's softmax over the picture.
 
     Parameters
     ----------
@@ -70,6 +70,9 @@ class KeypointEncoder(Encoder):
     def __init__(self, cameras: int, height: int, width: int, keypoints: int = 32,
                  channels: int = 48) -> None:
         super().__init__(cameras, height, width, tokens=cameras * keypoints, dim=2)
+        for name, value in (('keypoints', keypoints), ('channels', channels)):
+            if value < 1:
+                raise ValueError(f'{name} is {value}, must be at least 1')
         self.keypoints = keypoints
         self.channels = channels
         self.trunks = nn.ModuleList(_Trunk(channels, keypoints) for _ in range(cameras))

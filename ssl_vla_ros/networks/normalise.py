@@ -27,15 +27,18 @@ class Standardise(nn.Module):
         """Take mean and standard deviation of ``values`` (N, size)."""
         if len(values) < 2:
             raise ValueError(f'need at least two rows to standardise, got {len(values)}')
+        size = len(self.get_buffer('mean'))
+        if values.shape[1:] != (size,):
+            raise ValueError(f'rows are {tuple(values.shape[1:])}, this standardises ({size},)')
         self.get_buffer('mean').copy_(values.float().mean(dim=0))
         self.get_buffer('std').copy_(values.float().std(dim=0).clamp_min(self.floor))
 
     def forward(self, values: Tensor) -> Tensor:
         """(…, size) in raw units to normalised units."""
-        normalised: Tensor = (values - self.mean) / self.std
+        normalised: Tensor = (values - self.get_buffer('mean')) / self.get_buffer('std')
         return normalised
 
     def invert(self, values: Tensor) -> Tensor:
         """(…, size) in normalised units back to raw units."""
-        raw: Tensor = values * self.std + self.mean
+        raw: Tensor = values * self.get_buffer('std') + self.get_buffer('mean')
         return raw

@@ -31,14 +31,16 @@ class BehaviourCloning(Objective):
     """
     L1 between predicted and demonstrated chunks, in units of each action's deviation.
 
-    Batch: ``features`` (batch, history, tokens, dim), ``state`` (batch, history, state), ``actions``
-    (batch, chunk, action) from the last frame of the history on, ``valid`` (batch, chunk).
+    Batch: ``features`` (batch, history, tokens, dim), ``state`` (batch, history, state),
+    ``actions`` (batch, chunk, action) from the last frame of the history on, ``valid``
+    (batch, chunk).
     """
 
     def __init__(self, shape: DataShape, config: BehaviourCloningConfig) -> None:
         super().__init__()
-        if config.execute > config.chunk:
-            raise ValueError(f'execute is {config.execute}, more than chunk ({config.chunk})')
+        if not 1 <= config.execute <= config.chunk:
+            raise ValueError(
+                f'execute is {config.execute}, must lie between 1 and chunk ({config.chunk})')
         self.config = config
         self.head = ChunkHead(
             shape.tokens * shape.dim, shape.state_size, shape.action_size,

@@ -3,9 +3,10 @@
 """
 Soft-keypoint autoencoder: draw each camera's picture from a few learned points.
 
-Encoder after "Deep Spatial Autoencoders for Visuomotor Learning" (Finn et al., 2016), decoder after
-"Unsupervised Learning of Object Landmarks" (Jakab et al., 2018), here without a second frame: the
-scene is painted on a learned background, so that what moves is what the points must follow.
+Encoder after "Deep Spatial Autoencoders for Visuomotor Learning" (Finn et al., 2016), decoder
+after "Unsupervised Learning of Object Landmarks" (Jakab et al., 2018), here without a second
+frame: the scene is painted on a learned background, so that what moves is what the points must
+follow.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class KeypointAutoencoder(Objective):
         images = batch['images']
         target = self._target(images)
         weight = 1.0 + self.config.foreground_weight * (
-            target - self.mean_picture).abs().mean(-1, keepdim=True).clamp(max=0.5)
+            target - self.get_buffer('mean_picture')).abs().mean(-1, keepdim=True).clamp(max=0.5)
         seen = photometric(images, self.config.photometric, generator)
         points, context = self.encoder.keypoints_and_context(seen)
         parts: dict[str, Tensor] = {}

@@ -3,7 +3,8 @@
 """
 Latent world model on frozen features: predict what the encoder will see, given the actions.
 
-After DINO-WM (Zhou et al., 2024): the encoder is frozen, dynamics are learned in its feature space.
+After DINO-WM (Zhou et al., 2024): the encoder is frozen, dynamics are learned in its feature
+space.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 """
 Batches as a function of seed and step.
 
-Batch ``i`` depends on nothing but the seed and ``i``: a run that was killed and resumed sees what it
-would have seen, without any state of a sampler to store.
+Batch ``i`` depends on nothing but the seed and ``i``: a run that was killed and resumed sees what
+it would have seen, without any state of a sampler to store.
 """
 
 from __future__ import annotations
@@ -99,11 +99,13 @@ class WindowSource:
     A window around row ``t`` holds ``history`` frames up to ``t`` (the first repeated at an
     episode's start) and ``chunk`` actions from ``t`` on (the last repeated past its end, marked
     not ``valid``). With ``whole=True`` only windows that lie inside their episode are drawn, and
-    frames and actions cover it all: what a world model needs.
+    frames and actions cover it all: what a world model needs. ``split`` names the episodes in
+    error messages.
     """
 
     def __init__(self, table: Table, episodes: Sequence[int], *, history: int, chunk: int,
-                 batch_size: int, seed: int, whole: bool = False) -> None:
+                 batch_size: int, seed: int, whole: bool = False, split: str = 'training'
+                 ) -> None:
         self._table = table
         self._history = history
         self._chunk = chunk
@@ -125,8 +127,9 @@ class WindowSource:
         self._draw = np.flatnonzero(inside)
         if len(self._draw) == 0:
             raise DatasetError(
-                f'no episode of the training split holds a window of {history + chunk} rows; '
-                'record longer episodes, or shorten history, context, chunk or horizon')
+                f'no episode of the {split} split holds a window of '
+                f'{history + chunk if whole else 1} rows; '
+                'record longer episodes, or shorten context or horizon')
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Features, state, actions and ``valid`` of ``batch_size`` random windows."""
@@ -138,7 +141,7 @@ class WindowSource:
         return self._draw
 
     def windows(self, pick: NDArray[np.int64]) -> dict[str, Tensor]:
-        """The windows with the given numbers."""
+        """Gather the windows with the given numbers."""
         row, first, last = self._rows[pick], self._first[pick], self._last[pick]
         table = self._table
         if self._whole:

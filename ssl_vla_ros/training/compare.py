@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,10 @@ def probe_table(run_path: Path, data: Path, progress: Callable[[int, int, str], 
     require_compatible(run.contract, dataset.contract, str(run_path))
     train, held_out = split_episodes(
         dataset.num_episodes, run.config.held_out_fraction, run.config.split_seed)
+    if run.info.get('dataset_digest') != dataset.digest():
+        warnings.warn(
+            f'{run_path} was trained on another dataset than {data}: which of its episodes the '
+            'encoder has not seen is unknown, so its figures may flatter it', stacklevel=2)
     targets, names = probe_targets(dataset)
     picks = []
     for episodes in (train, held_out):
@@ -66,7 +71,7 @@ def probe_table(run_path: Path, data: Path, progress: Callable[[int, int, str], 
     cache = FrameCache.build(
         dataset, encoder.height, encoder.width, cache_directory(data) / 'frames', progress)
     frames = [cache.read(camera, rows) for camera in dataset.camera_names]
-    fresh = getattr(build_objective(run.config, run.shape, str(run_path)), 'encoder')
+    fresh = build_objective(run.config, run.shape, str(run_path)).get_submodule('encoder')
     assert isinstance(fresh, Encoder)
     sources: dict[str, NDArray[np.float64]] = {
         run.config.objective: encode_rows(encoder, frames, progress).reshape(
@@ -82,7 +87,7 @@ def probe_table(run_path: Path, data: Path, progress: Callable[[int, int, str], 
 
 
 def _row(result: ProbeResult) -> dict[str, float]:
-    """The figures people compare: single joints are averaged, the scene is shown in full."""
+    """Pick the figures people compare: joints are averaged, the scene is shown in full."""
     state = [value for name, value in result.r2.items() if name.startswith('state.')]
     row = {'std': result.feature_std, 'RankMe': result.rank_me,
            'R2_state': float(np.mean(state)) if state else float('nan')}

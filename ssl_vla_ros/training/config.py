@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 import dataclasses
 from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import Any, get_type_hints, TypeVar
 
@@ -101,7 +102,8 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
     Raises
     ------
     ConfigError
-        If a word has no ``=`` or passes through something that is no mapping.
+        If a word has no ``=``, passes through something that is no mapping, or its value is
+        broken.
 
     """
     for word in overrides:
@@ -115,7 +117,12 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
             if not isinstance(following, dict):
                 raise ConfigError(f'{word!r}: {parent} is {following!r}, no mapping')
             target = following
-        target[last] = yaml.safe_load(text)
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f'{word!r}: the value is not valid YAML: {" ".join(str(error).split())}'
+            ) from error
     return data
 
 
@@ -124,12 +131,18 @@ def check_config(config: TrainConfig, where: str) -> None:
     for name in ('steps', 'batch_size', 'height', 'width', 'checkpoint_every', 'log_every'):
         if getattr(config, name) < 1:
             raise ConfigError(f'{where}: {name} is {getattr(config, name)}, must be at least 1')
+    for name in ('seed', 'split_seed', 'threads', 'warmup_steps', 'probe_every', 'weight_decay',
+                 'gradient_clip'):
+        value = getattr(config, name)
+        if not 0 <= value < math.inf:  # so NaN is refused, too
+            raise ConfigError(f'{where}: {name} is {value}, must be at least 0 and finite')
     for name in ('height', 'width'):
         if getattr(config, name) % 4:
             raise ConfigError(
                 f'{where}: {name} is {getattr(config, name)}, must be a multiple of 4')
-    if config.learning_rate <= 0.0:
-        raise ConfigError(f'{where}: learning_rate is {config.learning_rate}, must be above 0')
+    if not 0.0 < config.learning_rate < math.inf:
+        raise ConfigError(
+            f'{where}: learning_rate is {config.learning_rate}, must be above 0 and finite')
     if not 0.0 < config.held_out_fraction < 1.0:
         raise ConfigError(
             f'{where}: held_out_fraction is {config.held_out_fraction}, must lie between 0 and 1')
@@ -155,7 +168,8 @@ def load_train_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainC
     try:
         data = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: cannot read it: {error}; config/train/ has examples') from error
+        raise ConfigError(
+            f'{path}: cannot read it: {error}; config/train/ has examples') from error
     except yaml.YAMLError as error:
         raise ConfigError(f'{path}: not valid YAML: {" ".join(str(error).split())}') from error
     if not isinstance(data, dict):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -55,11 +56,14 @@ def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
     """
     training = encoder.training
     encoder.eval()
+    # While an encoder is trained, it may live on an accelerator; pictures never do.
+    device = next((value.device for value in encoder.state_dict().values()), torch.device('cpu'))
     count = len(frames[0])
     table = np.empty((count, encoder.tokens, encoder.dim), dtype=np.float32)
     for start in range(0, count, batch):
         images = np.stack([camera[start:start + batch] for camera in frames], axis=1)
-        table[start:start + batch] = encoder(torch.from_numpy(images)).float().numpy()
+        features = encoder(torch.from_numpy(images).to(device))
+        table[start:start + batch] = features.float().cpu().numpy()
         if progress is not None:
             progress(min(start + batch, count), count, 'features')
     encoder.train(training)
@@ -78,21 +82,30 @@ def feature_table(encoder: Encoder, dataset: Dataset, cache: FrameCache, directo
         encoder_digest(encoder), dataset.digest(), encoder.height, encoder.width
     ]).encode()).hexdigest()[:24]
     path = directory / f'{key}.npy'
-    if path.is_file():
-        try:
-            stored: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError):
-            stored = np.empty((0,), dtype=np.float32)  # cut off while written: compute it again
-        if stored.shape == (dataset.num_rows, encoder.tokens, encoder.dim):
-            return stored
-    table = encode_rows(
-        encoder, [cache.frames(camera) for camera in dataset.camera_names], progress)
+    shape = (dataset.num_rows, encoder.tokens, encoder.dim)
     directory.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    with part.open('wb') as file:
-        np.save(file, table)
-    part.replace(path)
+    # Runs that start together want the same table: one makes it, the others wait for it.
+    with (directory / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stored = _stored_table(path)
+        if stored is not None and stored.shape == shape and stored.dtype == np.float32:
+            return stored
+        table = encode_rows(
+            encoder, [cache.frames(camera) for camera in dataset.camera_names], progress)
+        part = path.with_suffix('.part')
+        with part.open('wb') as file:
+            np.save(file, table)
+        part.replace(path)
     return table
+
+
+def _stored_table(path: Path) -> NDArray[np.float32] | None:
+    """Return the table in a file; None if there is none, or it was cut off while written."""
+    try:
+        found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found
 
 
 def fold_quarter_turns(yaw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,6 +113,11 @@ def fold_quarter_turns(yaw: NDArray[np.float64]) -> NDArray[np.float64]:
     quarter = 0.5 * np.pi
     folded: NDArray[np.float64] = (yaw + 0.5 * quarter) % quarter - 0.5 * quarter
     return folded
+
+
+def has_scene_pose(contract: Contract) -> bool:
+    """Whether the contract records an object's pose."""
+    return all(name in contract.evaluation_names for name in _POSE)
 
 
 def scene_pose(contract: Contract, evaluation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,4 +141,5 @@ def scene_pose(contract: Contract, evaluation: NDArray[np.float32]) -> NDArray[n
         raise DatasetError(f'{contract.source}: some rows have no recorded object pose')
     x, y, z, w = pose[:, 3], pose[:, 4], pose[:, 5], pose[:, 6]
     yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
-    return np.c_[pose[:, :3], fold_quarter_turns(yaw)].astype(np.float32)
+    found: NDArray[np.float32] = np.c_[pose[:, :3], fold_quarter_turns(yaw)].astype(np.float32)
+    return found

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import json
 import math
 from pathlib import Path
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -19,7 +20,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.objectives.base import Objective
 from ssl_vla_ros.training.config import TrainConfig
 
@@ -40,16 +41,41 @@ class TrainingModule(lightning.LightningModule):
         parts: dict[str, Tensor] = self.objective(batch, generator)
         loss = parts['loss']
         if not bool(torch.isfinite(loss)):
-            raise UserError(
-                f'the loss became {float(loss)} at step {self.global_step}; lower learning_rate '
-                f'(now {self.config.learning_rate:g}) or set precision=32-true, and start again')
+            raise ConfigError(
+                f'the loss became {float(loss)} at step {self.global_step}; {self._remedy()}')
         if self.global_step % self.config.log_every == 0:
             self.latest = {name: float(value.detach()) for name, value in parts.items()}
         return loss
 
+    def _remedy(self) -> str:
+        config = self.config
+        other = ('' if config.precision == '32-true'
+                 else f' or set precision=32-true (now {config.precision})')
+        return (f'lower learning_rate (now {config.learning_rate:g}){other}, and train into a new '
+                'directory')
+
+    def require_finite(self) -> None:
+        """
+        Refuse weights that are no numbers, before they reach a checkpoint.
+
+        A finite loss can have a gradient that is not: the weights are lost one step before the
+        loss tells.
+
+        Raises
+        ------
+        ConfigError
+            Naming the first such tensor.
+
+        """
+        for name, value in self.objective.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise ConfigError(
+                    f'{name} is no longer finite after step {self.global_step}; {self._remedy()}')
+
     def configure_optimizers(self) -> Any:
         """AdamW; no decay on biases, norms and other vectors."""
-        decay, plain = [], []
+        decay: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
         for parameter in self.objective.parameters():
             if parameter.requires_grad:
                 (decay if parameter.ndim > 1 else plain).append(parameter)
@@ -98,8 +124,34 @@ class Recorder(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule
                        ) -> None:
-        """Note where this run begins."""
+        """Note where this run begins, and forget metrics of steps that it takes again."""
         self._begin, self._first = time.monotonic(), trainer.global_step
+        self._trim_metrics(trainer.global_step)
+        if signal.getsignal(signal.SIGINT) == self.stop:
+            # Lightning has wrapped our handler of SIGTERM by now, and would leave through
+            # SystemExit, status 0, with or without a checkpoint.
+            signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: end after the present step, with a checkpoint."""
+        self.interrupted = True
+
+    def _trim_metrics(self, step: int) -> None:
+        """Drop what a killed run wrote after its last checkpoint; those steps come again."""
+        path = self.run / 'metrics.jsonl'
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                known = int(json.loads(line)['step'])
+            except (ValueError, KeyError, TypeError):
+                continue  # cut off by the kill
+            if known <= step:
+                kept.append(line + '\n')
+        part = path.with_name(f'.{path.name}.part')
+        part.write_text(''.join(kept), encoding='utf-8')
+        part.replace(path)
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         with (self.run / 'metrics.jsonl').open('a', encoding='utf-8') as file:
@@ -132,26 +184,46 @@ class Recorder(lightning.Callback):
             self._write(step, {**module.latest, 'samples_per_s': rate * config.batch_size})
         self._show(step, module.latest.get('loss', float('nan')))
         last = step >= config.steps
-        if self._probe is not None and (
-                last or (config.probe_every and step % config.probe_every == 0)):
+        probing = self._probe is not None and (
+            last or (config.probe_every > 0 and step % config.probe_every == 0))
+        saving = self.interrupted or last or step % config.checkpoint_every == 0
+        if probing or saving:
+            module.require_finite()
+        if self._probe is not None and probing:
             self._write(step, self._probe(step))
-        if self.interrupted or last or step % config.checkpoint_every == 0:
+        if saving or self.interrupted:  # a signal may have come while probing
             trainer.save_checkpoint(self.run / 'checkpoint.safetensors', weights_only=False)
-        if self.interrupted:
-            trainer.should_stop = True
+            if self.interrupted:
+                trainer.should_stop = True
 
 
 @contextmanager
 def stop_on_signals(recorder: Recorder) -> Iterator[None]:
     """Let SIGINT and SIGTERM end training after the present step, with a checkpoint."""
+    with _handling((signal.SIGINT, signal.SIGTERM), recorder.stop):
+        yield
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise ``KeyboardInterrupt``, as SIGINT does: one way to end, one message."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        recorder.interrupted = True
+        raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle)
-              for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handling((signal.SIGTERM,), handle):
+        yield
+
+
+@contextmanager
+def _handling(numbers: Sequence[signal.Signals],
+              handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread alone, which keeps its handlers
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

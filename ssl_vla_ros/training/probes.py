@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: A feature whose deviation is below this share of its range carries nothing a head can use.
+#: Mean deviation of the features below which they carry nothing that a head can use.
 COLLAPSED_STD = 1e-4
 #: Features that explain less of the state than this, on held-out episodes, are called collapsed.
 COLLAPSED_R2 = 0.05

@@ -15,15 +15,18 @@ import os
 from pathlib import Path
 import subprocess
 from typing import Any
+import warnings
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 
-from ssl_vla_ros.contract import Contract, parse_contract
+from ssl_vla_ros.contract import Contract, parse_contract, suggestion
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
-from ssl_vla_ros.objectives import Objective, OBJECTIVES
+from ssl_vla_ros.objectives import Objective, OBJECTIVES, ObjectiveSpec
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.training.config import parse_dataclass, TrainConfig
 
@@ -77,7 +80,7 @@ class Run:
 
     def objective(self) -> Objective:
         """
-        The trained objective, in evaluation mode.
+        Load the trained objective, in evaluation mode.
 
         Raises
         ------
@@ -102,7 +105,7 @@ class Run:
 
     def encoder(self) -> Encoder:
         """
-        The run's frozen encoder.
+        Load the run's frozen encoder.
 
         Raises
         ------
@@ -118,10 +121,28 @@ class Run:
         return found
 
 
+def model_settings(config: TrainConfig, where: str) -> tuple[ObjectiveSpec, Any]:
+    """
+    Return the objective's registry entry and its settings, checked.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such objective, or ``model`` does not fit it.
+
+    """
+    spec = OBJECTIVES.get(config.objective)
+    if spec is None:
+        raise ConfigError(
+            f'{where}: objective is {config.objective!r}, must be one of '
+            f'{", ".join(OBJECTIVES)}{suggestion(config.objective, OBJECTIVES)}')
+    settings: Any = parse_dataclass(spec.settings, dict(config.model), f'{where}: model')
+    return spec, settings
+
+
 def build_objective(config: TrainConfig, shape: DataShape, where: str) -> Objective:
-    """An objective with fresh weights drawn from the configuration's seed."""
-    spec = OBJECTIVES[config.objective]
-    settings = parse_dataclass(spec.settings, dict(config.model), f'{where}: model')
+    """Build an objective with fresh weights drawn from the configuration's seed."""
+    spec, settings = model_settings(config, where)
     torch.manual_seed(config.seed)
     try:
         built: Objective = spec.build(shape, settings)
@@ -151,7 +172,7 @@ def open_run(path: str | Path) -> Run:
         raise ConfigError(
             f'{root}: no training run here ({RUN_FILE} is missing); `ssl_vla train` makes one'
         ) from error
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f'{file}: broken ({error}); train again into a new directory') from error
     return Run(root, config, contract, shape, info)
 
@@ -197,6 +218,24 @@ def save_model(objective: Objective, path: Path) -> None:
              for name, value in objective.state_dict().items()}
     save_file(state, part)
     part.replace(path)
+
+
+def warn_of_seen_episodes(config: TrainConfig, dataset: Dataset, held_out: list[int]) -> None:
+    """Say so if episodes held out here were not held out from the encoder."""
+    if config.features != 'encoder':
+        return
+    run = open_run(config.encoder)
+    if run.info.get('dataset_digest') != dataset.digest():
+        return  # other episodes altogether
+    seen, _ = split_episodes(
+        dataset.num_episodes, run.config.held_out_fraction, run.config.split_seed)
+    both = sorted(set(seen) & set(held_out))
+    if both:
+        warnings.warn(
+            f'{len(both)} of the {len(held_out)} held-out episodes (the first is {both[0]}) were '
+            f'trained on by the encoder {run.path}: figures on them flatter it; use its '
+            f'held_out_fraction ({run.config.held_out_fraction:g}) or less, and its split_seed '
+            f'({run.config.split_seed})', stacklevel=3)
 
 
 @contextmanager

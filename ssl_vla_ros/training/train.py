@@ -5,39 +5,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import time
 from typing import Any
 import warnings
 
 import lightning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch.utils.data import DataLoader
 
-from ssl_vla_ros.contract import require_compatible, suggestion
+from ssl_vla_ros.contract import require_compatible
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.networks.backbone import ImageNetEncoder
 from ssl_vla_ros.networks.encoder import Encoder
-from ssl_vla_ros.objectives import Objective, OBJECTIVES
+from ssl_vla_ros.objectives import Objective
 from ssl_vla_ros.objectives.base import DataShape
-from ssl_vla_ros.objectives.world_model import WorldModel
+from ssl_vla_ros.objectives.world_model import WorldModel, WorldModelConfig
 from ssl_vla_ros.training.batches import (
     BatchSource, episode_rows, FrameSource, StepDataset, Table, WindowSource)
 from ssl_vla_ros.training.checkpoint import SafetensorsIO
 from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.evaluate import world_model_errors
 from ssl_vla_ros.training.features import (
-    encode_rows, encoder_digest, feature_table, scene_pose, SCENE_TARGETS)
-from ssl_vla_ros.training.module import Recorder, stop_on_signals, TrainingModule
+    encode_rows, encoder_digest, feature_table, has_scene_pose, scene_pose, SCENE_TARGETS)
+from ssl_vla_ros.training.module import (
+    Recorder, stop_on_signals, terminate_as_interrupt, TrainingModule)
 from ssl_vla_ros.training.probes import probe
 from ssl_vla_ros.training.runs import (
-    begin_run, build_objective, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, Run, save_model,
-    write_json)
+    begin_run, build_objective, CHECKPOINT_FILE, exclusive, MODEL_FILE, model_settings, open_run,
+    Run, RUN_FILE, save_model, warn_of_seen_episodes, write_json)
 
 
 @dataclass
@@ -57,12 +60,13 @@ class Workspace:
 
 def cache_directory(data: Path) -> Path:
     """Where decoded frames and features of a dataset are kept: beside it, never in it."""
-    return data.with_name(data.name + '.cache')
+    whole = Path(os.path.abspath(data))  # '.' has no name to add to
+    return whole.with_name(whole.name + '.cache')
 
 
 def frozen_encoder(config: TrainConfig, dataset: Dataset, where: str) -> Encoder | None:
     """
-    The encoder whose features a head or world model is trained on; None for no pictures.
+    Load the encoder whose features are trained on; None where no pictures are.
 
     Raises
     ------
@@ -106,10 +110,7 @@ def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path, qui
 
 def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = True) -> Workspace:
     """Open the data and everything frozen that a run needs."""
-    if config.objective not in OBJECTIVES:
-        raise ConfigError(
-            f'{where}: objective is {config.objective!r}, must be one of '
-            f'{", ".join(OBJECTIVES)}{suggestion(config.objective, OBJECTIVES)}')
+    spec, settings = model_settings(config, where)
     dataset = Dataset.open(data)
     if not dataset.camera_names:
         raise DatasetError(f'{data}: the dataset has no camera; there is nothing to encode')
@@ -118,7 +119,7 @@ def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = Tr
     contract = dataset.contract
     cameras = len(dataset.camera_names)
     states, actions = len(contract.state_names), len(contract.action_names)
-    if OBJECTIVES[config.objective].data == 'frames':
+    if spec.data == 'frames':
         cache = FrameCache.build(
             dataset, config.height, config.width, cache_directory(data) / 'frames')
         source: BatchSource = FrameSource(
@@ -131,14 +132,18 @@ def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = Tr
                   dataset.column('action').astype(np.float32), tuple(dataset.lengths))
     shape = DataShape(cameras, config.height, config.width, states, actions,
                       features.shape[1], features.shape[2])
-    model = {**{'history': 3, 'chunk': 16, 'context': 3, 'horizon': 8}, **config.model}
-    whole = config.objective == 'world_model'
-    sizes = {'history': int(model['context'] if whole else model['history']),
-             'chunk': int(model['horizon'] if whole else model['chunk'])}
+    warn_of_seen_episodes(config, dataset, held_out)
+    whole = isinstance(settings, WorldModelConfig)
+    sizes = {'history': settings.context if whole else settings.history,
+             'chunk': settings.horizon if whole else settings.chunk}
+    for name, value in zip(('context', 'horizon') if whole else ('history', 'chunk'),
+                           sizes.values(), strict=True):
+        if value < 1:
+            raise ConfigError(f'{where}: model: {name} is {value}, must be at least 1')
     window = WindowSource(table, train, **sizes, batch_size=config.batch_size,
                           seed=config.seed, whole=whole)
     held = WindowSource(table, held_out, **sizes, batch_size=config.batch_size,
-                        seed=config.seed, whole=whole)
+                        seed=config.seed, whole=whole, split='held-out')
     return Workspace(dataset, config, None, train, held_out, shape, window, held, digest)
 
 
@@ -146,9 +151,12 @@ def probe_targets(dataset: Dataset) -> tuple[NDArray[np.float64], list[str]]:
     """State, and the scene where the dataset has it, with the names of its values."""
     state = dataset.column('observation.state').astype(np.float64)
     names = [f'state.{name}' for name in dataset.contract.state_names]
+    if not has_scene_pose(dataset.contract):
+        return state, names
     try:
         pose = scene_pose(dataset.contract, dataset.column('observation.evaluation'))
-    except DatasetError:
+    except DatasetError as error:
+        warnings.warn(f'the scene is not probed: {error}', stacklevel=2)
         return state, names
     return np.c_[state, pose], names + [f'scene.{name}' for name in SCENE_TARGETS]
 
@@ -177,7 +185,7 @@ def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500) -> dict[s
 
 
 def _final_metrics(objective: Objective, work: Workspace) -> dict[str, Any]:
-    """What the finished run is judged by, on held-out episodes."""
+    """Measure what the finished run is judged by, on held-out episodes."""
     encoder = getattr(objective, 'encoder', None)
     if isinstance(encoder, Encoder):
         return dict(probe_encoder(encoder, work))
@@ -216,7 +224,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with exclusive(out):
+    with terminate_as_interrupt(), exclusive(out):
         work = make_workspace(config, data, where, quiet)
         run = begin_run(out, config, work.dataset.contract, work.shape, work.dataset.digest(),
                         work.features_digest)
@@ -244,7 +252,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
             info['metrics'] = _final_metrics(objective, work)
             save_model(objective, out / MODEL_FILE)
             info['status'] = 'complete'
-        write_json(out / 'run.json', info)
+        write_json(out / RUN_FILE, info)
         return open_run(out)
 
 
@@ -271,5 +279,11 @@ def _fit(module: TrainingModule, steps: StepDataset, recorder: Recorder, checkpo
             plugins=[SafetensorsIO()])
         loader = DataLoader(steps, batch_size=None, num_workers=0)
         with stop_on_signals(recorder):
-            trainer.fit(module, loader, ckpt_path=str(resume) if resume else None)
+            try:
+                trainer.fit(module, loader, ckpt_path=str(resume) if resume else None)
+            except SIGTERMException:
+                # A SIGTERM before the first step met Lightning's handler and ours: the first
+                # step wrote the checkpoint.
+                if not recorder.interrupted:
+                    raise
     return int(trainer.global_step)
