@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_training import walk
@@ -28,12 +30,14 @@ def table(shift: int = 0) -> Table:
                  np.concatenate(moved), (ROWS,) * EPISODES)
 
 
-def fit(rows: Table, steps: int = 350) -> tuple[WorldModel, WindowSource]:
+def fit(rows: Table, config: WorldModelConfig = CONFIG, steps: int = 350
+        ) -> tuple[WorldModel, WindowSource]:
     """Train on the first episodes; returns the model and windows of the others."""
-    sources = [WindowSource(rows, episodes, history=2, chunk=4, batch_size=64, seed=0, whole=True)
+    sources = [WindowSource(rows, episodes, history=config.context, chunk=config.horizon,
+                            batch_size=64, seed=0, whole=True)
                for episodes in (range(30), range(30, EPISODES))]
     torch.manual_seed(0)
-    objective = WorldModel(SHAPE, CONFIG)
+    objective = WorldModel(SHAPE, config)
     objective.prepare(sources[0].statistics_rows())
     optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
@@ -71,12 +75,12 @@ def test_shuffled_actions_are_clearly_worse(in_step: dict[str, float | list[floa
 @pytest.mark.parametrize('shift', [1, -1])
 def test_actions_one_row_off_are_found_out(
         shift: int, in_step: dict[str, float | list[float]]) -> None:
-    """Were action i taken to lead to frame i, this would be the good case."""
-    errors = world_model_errors(*fit(table(shift), steps=120), 0)
+    """Were action i taken to lead to another frame, one of these would be the good case."""
+    # With one frame of context: a second one holds the action that a row of -1 misplaces.
+    errors = world_model_errors(*fit(table(shift), replace(CONFIG, context=1), steps=120), 0)
     own, off = in_step['error_ratio'], errors['error_ratio']
     assert isinstance(own, list)
     assert isinstance(off, list)
-    # One row late, the last action is missing at every horizon; one row early, the first.
     assert off[0] > 0.3
     assert off[0] > 10.0 * own[0]
 

@@ -52,6 +52,8 @@ class ImageNetEncoder(Encoder):
     (batch, cameras · channels, 2), the same readout as the keypoint encoder's.
     """
 
+    rows_at_once = 1
+
     def __init__(self, cameras: int, height: int, width: int, *, stage: int = 2,
                  scale: int = 2) -> None:
         declare_missing_operators()
@@ -87,7 +89,8 @@ class ImageNetEncoder(Encoder):
             pictures, scale_factor=float(self._scale), mode='bilinear', align_corners=False)
         trunk: Any = self.trunk
         maps: Tensor = trunk.forward_intermediates(
-            pictures, indices=[self._stage], intermediates_only=True)[0]
+            pictures, indices=[self._stage], intermediates_only=True,
+            stop_early=True)[0]
         # Standardise each channel over the picture: activations differ in scale by magnitudes.
         maps = maps - maps.mean(dim=(2, 3), keepdim=True)
         maps = maps / maps.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)

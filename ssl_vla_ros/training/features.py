@@ -38,7 +38,7 @@ def encoder_digest(encoder: Encoder) -> str:
 @torch.no_grad()
 def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
                 progress: Callable[[int, int, str], None] | None = None,
-                batch: int = 128) -> NDArray[np.float32]:
+                batch: int | None = None) -> NDArray[np.float32]:
     """
     Features (N, tokens, dim) of every row.
 
@@ -51,9 +51,10 @@ def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
     progress
         Told (rows done, rows, what).
     batch
-        Rows encoded at once.
+        Rows encoded at once; by default as many as the encoder works fastest with.
 
     """
+    batch = batch or encoder.rows_at_once
     training = encoder.training
     encoder.eval()
     # While an encoder is trained, it may live on an accelerator; pictures never do.

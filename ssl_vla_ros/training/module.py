@@ -42,7 +42,7 @@ class TrainingModule(lightning.LightningModule):
         loss = parts['loss']
         if not bool(torch.isfinite(loss)):
             raise ConfigError(
-                f'the loss became {float(loss)} at step {self.global_step}; {self._remedy()}')
+                f'the loss became {float(loss.detach())} at step {self.global_step}; {self._remedy()}')
         if self.global_step % self.config.log_every == 0:
             self.latest = {name: float(value.detach()) for name, value in parts.items()}
         return loss

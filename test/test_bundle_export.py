@@ -1,0 +1,206 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exporting small runs: proven equal to torch, loaded by the runtime, or no bundle at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+import pytest
+from tiny_training import small_config, write_toy
+import torch
+
+from ssl_vla_ros.bundle import export
+from ssl_vla_ros.bundle.export import export_bundle
+from ssl_vla_ros.bundle.parity import check_parity
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.errors import BundleError, ConfigError
+from ssl_vla_ros.runtime.bundle import load_bundle
+from ssl_vla_ros.training.runs import Run
+from ssl_vla_ros.training.train import train
+
+
+class Runs:
+    """A dataset, an encoder, and what was trained on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.data = root / 'data'
+        self.dataset = write_toy(self.data)
+        self.encoder = train(small_config('keypoints'), self.data, root / 'encoder', quiet=True)
+        self.world_model = self._on_encoder('world_model', root)
+        self.head = self._on_encoder('behaviour_cloning', root)
+
+    def _on_encoder(self, objective: str, root: Path) -> Run:
+        return train(small_config(objective, encoder=self.encoder.path), self.data,
+                     root / objective, quiet=True)
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp('runs'))
+
+
+@pytest.fixture(scope='module')
+def bundle(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('models') / 'toy'
+    done = export_bundle(runs.encoder.path, out, runs.data, world_model_run=runs.world_model.path,
+                         head_run=runs.head.path)
+    assert set(done.parity) == {'encoder.onnx', 'decoder.onnx', 'world_model.onnx', 'head.onnx'}
+    assert [path.name for path in out.parent.iterdir()] == ['toy'], 'nothing is left beside it'
+    return out
+
+
+def windows(dataset: Dataset, length: int) -> np.ndarray:
+    """Pictures (length, 1, H, W, 3) of the first rows."""
+    return dataset.frames('front', 0)[:length, None]
+
+
+@torch.no_grad()
+def test_the_runtime_gives_what_torch_gives(runs: Runs, bundle: Path) -> None:
+    loaded = load_bundle(bundle, backend='cpu')
+    images = windows(runs.dataset, 4)
+    features = np.stack([loaded.encode(image) for image in images])
+    expected = runs.encoder.encoder()(torch.from_numpy(images))
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+    actions = runs.dataset.column('action')[:4].astype(np.float32)
+    dynamics = runs.world_model.objective().get_submodule('dynamics')
+    np.testing.assert_allclose(
+        loaded.predict(features[:2], actions),
+        dynamics(torch.from_numpy(features[None, :2]), torch.from_numpy(actions[None]))[0],
+        atol=1e-4)
+    state = runs.dataset.column('observation.state')[:2].astype(np.float32)
+    head = runs.head.objective().get_submodule('head')
+    np.testing.assert_allclose(
+        loaded.act(features[:2], state),
+        head(torch.from_numpy(features[None, :2]), torch.from_numpy(state[None]))[0], atol=1e-4)
+    drawn = loaded.decode(features[0]).astype(np.int16)
+    wanted = runs.encoder.objective().decode(expected[:1])[0]  # type: ignore[operator]
+    assert np.abs(drawn - wanted.numpy().astype(np.int16)).max() <= 1
+
+
+def test_the_manifest_says_where_it_comes_from(runs: Runs, bundle: Path) -> None:
+    manifest = json.loads((bundle / 'manifest.json').read_text())
+    assert manifest['name'] == 'toy'
+    assert manifest['dataset_digest'] == runs.dataset.digest()
+    assert manifest['contract_digest'] == runs.dataset.contract.digest()
+    assert manifest['config_digest'] == runs.encoder.info['config_digest']
+    assert manifest['world_model'] == {'file': 'world_model.onnx', 'context': 2, 'horizon': 3}
+    assert manifest['head'] == {'file': 'head.onnx', 'history': 2, 'chunk': 4, 'execute': 2}
+    for parity in manifest['parity'].values():
+        assert parity['samples'] > 10
+        assert parity['max_abs_error'] <= parity['tolerance']
+    assert set(manifest['metrics']) == {'encoder', 'world_model', 'head'}
+
+
+def test_an_altered_file_is_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / 'copy')
+    file = tmp_path / 'copy' / 'head.onnx'
+    file.write_bytes(file.read_bytes() + b'\0')
+    with pytest.raises(BundleError, match=r'head\.onnx'):
+        load_bundle(tmp_path / 'copy', backend='cpu')
+
+
+def quick(runs: Runs, out: Path, **others: Path) -> None:
+    export_bundle(runs.encoder.path, out, runs.data, **others)
+
+
+@pytest.fixture
+def fast_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    """Take graphs exported before: what is tested here is what becomes of them."""
+    monkeypatch.setattr(
+        export, 'export_graph',
+        lambda network, inputs, output, path: shutil.copy(bundle / path.name, path))
+
+
+@pytest.mark.usefixtures('fast_graphs')
+def test_what_was_trained_on_another_encoder_is_refused(runs: Runs, tmp_path: Path) -> None:
+    other = train(small_config('keypoints', seed=5), runs.data, tmp_path / 'other', quiet=True)
+    head = train(small_config('behaviour_cloning', encoder=other.path), runs.data,
+                 tmp_path / 'head', quiet=True)
+    with pytest.raises(BundleError, match='head was trained on the features of another encoder'):
+        quick(runs, tmp_path / 'out', head_run=head.path)
+    with pytest.raises(BundleError, match='is no policy head'):
+        quick(runs, tmp_path / 'out', head_run=runs.world_model.path)
+    with pytest.raises(BundleError, match='is no world model'):
+        quick(runs, tmp_path / 'out', world_model_run=runs.head.path)
+    with pytest.raises(ConfigError, match='trains no encoder'):
+        export_bundle(runs.head.path, tmp_path / 'out', runs.data)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['head', 'other']
+
+
+@pytest.mark.usefixtures('fast_graphs')
+@pytest.mark.parametrize('error', [KeyboardInterrupt, OSError('disk full')])
+def test_an_interrupted_export_leaves_the_old_bundle(
+        error: type[BaseException] | BaseException, runs: Runs, bundle: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / 'toy'
+    shutil.copytree(bundle, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def stop(*_: object, **__: object) -> None:
+        raise error
+    for place in ('check_parity', '_sha256'):
+        with monkeypatch.context() as patch:
+            patch.setattr(export, place, stop)
+            with pytest.raises(type(error) if isinstance(error, OSError) else KeyboardInterrupt):
+                quick(runs, out)
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        assert [path.name for path in tmp_path.iterdir()] == ['toy']
+    quick(runs, out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        'decoder.onnx', 'encoder.onnx', 'manifest.json']
+    assert [path.name for path in tmp_path.iterdir()] == ['toy']
+
+
+@pytest.mark.usefixtures('fast_graphs')
+def test_a_bundle_moved_aside_by_a_killed_export_is_put_back(
+        runs: Runs, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(bundle, tmp_path / '.toy.old')
+
+    def stop(*_: object, **__: object) -> None:
+        raise BundleError('stopped')
+    monkeypatch.setattr(export, 'check_parity', stop)
+    with pytest.raises(BundleError, match='stopped'):
+        quick(runs, tmp_path / 'toy')
+    load_bundle(tmp_path / 'toy', backend='cpu')
+
+
+@pytest.mark.usefixtures('fast_graphs')
+def test_graphs_that_differ_give_no_bundle(
+        runs: Runs, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = export.encoder_digest
+
+    def disturb(encoder: torch.nn.Module) -> str:
+        digest = original(encoder)  # type: ignore[arg-type]
+        with torch.no_grad():  # the graph keeps the weights it was exported with
+            for parameter in encoder.parameters():
+                parameter.mul_(1.05)
+        return digest
+    monkeypatch.setattr(export, 'encoder_digest', disturb)
+    with pytest.raises(BundleError, match=r'encoder\.onnx: ONNX Runtime differs from torch'):
+        quick(runs, tmp_path / 'toy')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_looks_at_each_sample_and_at_nan(runs: Runs, bundle: Path) -> None:
+    encoder = runs.encoder.encoder()
+    images = windows(runs.dataset, 3)
+    parity = check_parity(encoder, bundle / 'encoder.onnx', {'images': images})
+    assert parity.samples == 3
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(float('nan'))
+    with pytest.raises(BundleError, match='differs from torch by nan'):
+        check_parity(encoder, bundle / 'encoder.onnx', {'images': images})
+
+
+def test_what_is_no_bundle_is_not_replaced(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.txt').write_text('three years')
+    (tmp_path / 'file').write_text('x')
+    for name in ('mine', 'file'):
+        with pytest.raises(BundleError, match='exists and is no bundle'):
+            quick(runs, tmp_path / name)
+    assert (tmp_path / 'mine' / 'thesis.txt').read_text() == 'three years'
