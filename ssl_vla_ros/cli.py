@@ -12,7 +12,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.errors import sentence_of, UserError
 
 #: Exit status after Ctrl-C, as shells have it (128 + SIGINT).
 INTERRUPTED = 130
@@ -314,7 +314,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print('\ninterrupted; the same command continues from what is finished', file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain at the end that it cannot flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (ImportError, OSError) as error:
+        if not (sentence := sentence_of(error)):
+            raise
+        print(f'error: {sentence}', file=sys.stderr)
+        return 2
 
 
 if __name__ == '__main__':

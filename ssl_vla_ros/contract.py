@@ -11,10 +11,7 @@ wherever two of them meet. Values are matched by name, never by position.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 import difflib
-import hashlib
-import json
 import math
 from pathlib import Path
 import re
@@ -22,7 +19,14 @@ from typing import Any
 
 import yaml
 
+from ssl_vla_ros.contract_types import (
+    ActionLimit, Camera, Contract, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
 from ssl_vla_ros.errors import ContractError
+
+__all__ = [
+    'ActionLimit', 'Camera', 'Contract', 'IMAGE_TYPES', 'JointLimit', 'Limits', 'STREAM_TYPES',
+    'Stream', 'Sync', 'UNSTAMPED_TYPES', 'load_contract', 'parse_contract', 'require_compatible',
+    'suggestion']
 
 #: Message types a stream of numbers may have, and the fields that may be read from each.
 STREAM_TYPES: Mapping[str, tuple[str, ...]] = {
@@ -33,8 +37,6 @@ STREAM_TYPES: Mapping[str, tuple[str, ...]] = {
     'std_msgs/Float64MultiArray': ('data',),
 }
 IMAGE_TYPES = ('sensor_msgs/Image', 'sensor_msgs/CompressedImage')
-#: The only types without a header: their rows carry the receive time and are flagged.
-UNSTAMPED_TYPES = ('std_msgs/Float64MultiArray',)
 _COMPONENTS: Mapping[str, tuple[str, ...]] = {
     'twist': ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z'),
     'pose': ('position.x', 'position.y', 'position.z',
@@ -43,161 +45,6 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
 _RELIABILITY = ('reliable', 'best_effort')
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 _TOPIC = re.compile(r'[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One camera: where it is published and the size kept of it in datasets (pixels)."""
-
-    name: str
-    topic: str
-    type: str
-    height: int
-    width: int
-    reliability: str = 'reliable'
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One topic that carries numbers, and the ``names`` of those numbers that are used."""
-
-    topic: str
-    type: str
-    field: str
-    names: tuple[str, ...]
-    reliability: str = 'reliable'
-
-    @property
-    def stamped(self) -> bool:
-        """Whether the messages carry a header stamp of their own."""
-        return self.type not in UNSTAMPED_TYPES
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the values in datasets: velocities and efforts are marked as such."""
-        if self.field in ('velocity', 'effort', 'velocities'):
-            return tuple(f'{name}.{self.field}' for name in self.names)
-        return self.names
-
-
-@dataclass(frozen=True)
-class Sync:
-    """How streams are brought to the control clock, and how far off a stamp may be (seconds)."""
-
-    image: str = 'nearest'
-    state: str = 'linear'
-    action: str = 'next'
-    max_skew_s: float = 0.05
-    max_flagged_fraction: float = 0.1
-
-
-@dataclass(frozen=True)
-class ActionLimit:
-    """Range of one commanded value, and the most it may change from one tick to the next."""
-
-    min: float
-    max: float
-    max_step: float
-
-
-@dataclass(frozen=True)
-class JointLimit:
-    """Range of a joint in rad (or m) within which the policy may go on commanding."""
-
-    min: float
-    max: float
-    margin: float = 0.0
-    max_velocity: float = math.inf
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the policy may command. A contract without limits records, but runs no policy."""
-
-    input_timeout_s: float
-    action: Mapping[str, ActionLimit]
-    joints: Mapping[str, JointLimit]
-
-
-@dataclass(frozen=True)
-class Contract:
-    """A validated robot contract; ``source`` is the file it came from, for error messages."""
-
-    robot: str
-    rate_hz: int
-    cameras: tuple[Camera, ...]
-    state: tuple[Stream, ...]
-    action: tuple[Stream, ...]
-    evaluation: tuple[Stream, ...]
-    sync: Sync
-    limits: Limits | None
-    source: str
-
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """Names of the state's values, in their order."""
-        return tuple(name for stream in self.state for name in stream.columns)
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """Names of the action's values, in their order."""
-        return tuple(name for stream in self.action for name in stream.columns)
-
-    @property
-    def evaluation_names(self) -> tuple[str, ...]:
-        """Names of the values recorded for evaluation alone (never an input of a policy)."""
-        return tuple(name for stream in self.evaluation for name in stream.columns)
-
-    @property
-    def camera_names(self) -> tuple[str, ...]:
-        """Names of the cameras, in their order."""
-        return tuple(camera.name for camera in self.cameras)
-
-    def topics(self) -> dict[str, str]:
-        """Every topic with its message type, cameras first."""
-        found = {camera.topic: camera.type for camera in self.cameras}
-        for stream in (*self.state, *self.action, *self.evaluation):
-            found[stream.topic] = stream.type
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """The contract as plain JSON-ready values; ``parse_contract`` reads it back."""
-        data: dict[str, Any] = {
-            'robot': self.robot,
-            'rate_hz': self.rate_hz,
-            'cameras': {
-                camera.name: {
-                    'topic': camera.topic, 'type': camera.type, 'height': camera.height,
-                    'width': camera.width, 'reliability': camera.reliability}
-                for camera in self.cameras},
-            'sync': {
-                'image': self.sync.image, 'state': self.sync.state, 'action': self.sync.action,
-                'max_skew_s': self.sync.max_skew_s,
-                'max_flagged_fraction': self.sync.max_flagged_fraction},
-        }
-        for part in ('state', 'action', 'evaluation'):
-            data[part] = [
-                {'topic': stream.topic, 'type': stream.type, 'field': stream.field,
-                 'names': list(stream.names), 'reliability': stream.reliability}
-                for stream in getattr(self, part)]
-        if self.limits is not None:
-            data['limits'] = {
-                'input_timeout_s': self.limits.input_timeout_s,
-                'action': {
-                    name: {'min': limit.min, 'max': limit.max, 'max_step': limit.max_step}
-                    for name, limit in self.limits.action.items()},
-                'joints': {
-                    name: {'min': limit.min, 'max': limit.max, 'margin': limit.margin}
-                    | ({} if math.isinf(limit.max_velocity)
-                       else {'max_velocity': limit.max_velocity})
-                    for name, limit in self.limits.joints.items()},
-            }
-        return data
-
-    def digest(self) -> str:
-        """SHA-256 of the contract's content; the file's name and comments do not matter."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(',', ':'))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Section:

@@ -9,6 +9,18 @@ the message alone, without a traceback, and exits with status 2.
 
 from __future__ import annotations
 
+import errno
+
+#: What a user mends: no room, no permission, a file where a directory is wanted.
+_DISK_ERRORS = frozenset((
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EISDIR, errno.ENAMETOOLONG))
+#: Packages that a robot needs not, and the extra of setup.py that brings each.
+_EXTRAS = {
+    'av': 'train', 'lightning': 'train', 'mujoco': 'sim', 'onnx': 'train', 'onnxruntime': 'cpu',
+    'onnxscript': 'train', 'pyarrow': 'train', 'safetensors': 'train', 'timm': 'train',
+    'torch': 'train', 'torchvision': 'train'}
+
 
 class UserError(Exception):
     """Something the user can mend: the message says what and how."""
@@ -52,3 +64,18 @@ class MessageError(ValueError):
     def __init__(self, cause: str, text: str) -> None:
         super().__init__(text)
         self.cause = cause
+
+
+def sentence_of(error: ImportError | OSError) -> str:
+    """Say what a user is told of an error that is none of ours; '' if it is not theirs to mend."""
+    if isinstance(error, ImportError):
+        package = (error.name or '').partition('.')[0]
+        if package not in _EXTRAS:
+            return ''
+        return (f'the Python package {package} is not installed; run: '
+                f'pip install "ssl_vla_ros[{_EXTRAS[package]}]"')
+    if error.errno not in _DISK_ERRORS:
+        return ''
+    where = f'{error.filename}: ' if error.filename else ''
+    return (f'{where}{error.strerror}; what was finished before is kept, and the same command '
+            'continues once this is mended')

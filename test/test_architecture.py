@@ -22,7 +22,8 @@ PACKAGE = 'ssl_vla_ros'
 BOTTOM = {'contract', 'errors'}
 #: What each room may import of the others. ``None``: everything.
 ROOMS: dict[str, set[str] | None] = {
-    'contract': set(),
+    'contract': {'contract_types'},
+    'contract_types': set(),
     'errors': set(),
     'preprocess': set(),
     'safety': set(),
@@ -50,7 +51,7 @@ TORCH = {
     'lightly', 'lightning', 'onnxscript', 'pytorch_lightning', 'timm', 'torch', 'torchvision'}
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
-    'contract', 'errors', 'preprocess', 'safety', 'messages', 'episodes', 'runtime', 'nodes',
+    'contract', 'contract_types', 'errors', 'preprocess', 'safety', 'messages', 'episodes', 'runtime', 'nodes',
     'sim', 'dataset', 'report'}
 
 

@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
+import torch
 
 OFF = PhotometricConfig(exposure=0.0, white_balance=0.0, sensor_noise=0.0)
 

@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
 from ssl_vla_ros.augment.robot import gaussian_noise
+import torch
 
 
 def generator(seed: int) -> torch.Generator:

@@ -10,9 +10,6 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_training import small_config, write_toy
-import torch
-
 from ssl_vla_ros.bundle import export
 from ssl_vla_ros.bundle.export import export_bundle
 from ssl_vla_ros.bundle.parity import check_parity
@@ -21,6 +18,8 @@ from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.training.runs import Run
 from ssl_vla_ros.training.train import train
+from tiny_training import small_config, write_toy
+import torch
 
 
 class Runs:

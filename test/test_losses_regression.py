@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
 from ssl_vla_ros.losses.regression import masked_l1, weighted_mse
+import torch
 
 
 def test_weighted_mse_is_the_written_out_mean() -> None:

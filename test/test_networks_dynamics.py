@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import pytest
+from ssl_vla_ros.networks.dynamics import LatentDynamics
 import torch
 from torch import Tensor
-
-from ssl_vla_ros.networks.dynamics import LatentDynamics
 
 CONTEXT, HORIZON = 3, 4
 

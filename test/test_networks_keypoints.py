@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.networks.keypoints import HeatmapDecoder, KeypointEncoder, spatial_soft_argmax
+import torch
 
 
 def test_soft_argmax_is_the_written_out_expectation() -> None:

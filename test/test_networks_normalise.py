@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
 from ssl_vla_ros.networks.heads import ChunkHead
 from ssl_vla_ros.networks.normalise import Standardise
+import torch
 
 
 def test_standardise_gives_unit_variance_and_comes_back() -> None:

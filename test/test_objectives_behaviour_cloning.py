@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor
-
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
+import torch
+from torch import Tensor
 
 SHAPE = DataShape(1, 32, 32, 2, 3, tokens=2, dim=2)
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_training import draw, SIZE
-import torch
-
 from ssl_vla_ros.augment.image import PhotometricConfig
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.keypoints import KeypointAutoencoder, KeypointConfig
 from ssl_vla_ros.training.probes import probe
+from tiny_training import draw, SIZE
+import torch
 
 SHAPE = DataShape(1, SIZE, SIZE, 2, 2)
 

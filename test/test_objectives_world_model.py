@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_training import walk
-import torch
-
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.world_model import WorldModel, WorldModelConfig
 from ssl_vla_ros.training.batches import Table, WindowSource
 from ssl_vla_ros.training.evaluate import world_model_errors
+from tiny_training import walk
+import torch
 
 EPISODES, ROWS = 40, 24
 SHAPE = DataShape(1, 32, 32, 2, 2, tokens=1, dim=2)
@@ -30,7 +29,7 @@ def table(shift: int = 0) -> Table:
                  np.concatenate(moved), (ROWS,) * EPISODES)
 
 
-def fit(rows: Table, config: WorldModelConfig = CONFIG, steps: int = 350
+def fit(rows: Table, config: WorldModelConfig = CONFIG, steps: int = 200
         ) -> tuple[WorldModel, WindowSource]:
     """Train on the first episodes; returns the model and windows of the others."""
     sources = [WindowSource(rows, episodes, history=config.context, chunk=config.horizon,

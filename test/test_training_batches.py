@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-
 from ssl_vla_ros.errors import DatasetError
 from ssl_vla_ros.training.batches import (
     episode_rows, FrameSource, StepDataset, Table, WindowSource)
+import torch
 
 LENGTHS = (5, 9, 3, 7)
 STARTS = (0, 5, 14, 17)

@@ -10,10 +10,9 @@ import pickle
 
 import pytest
 from safetensors import safe_open
-import torch
-
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.training.checkpoint import load_nested, SafetensorsIO, save_nested
+import torch
 
 STATE = {
     'state_dict': {'a': torch.arange(6.0).view(2, 3), 'b': torch.tensor([], dtype=torch.int64)},

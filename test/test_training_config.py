@@ -8,13 +8,12 @@ import math
 from pathlib import Path
 
 import pytest
-from tiny_training import CONFIGS, small_config
-
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.objectives import OBJECTIVES
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.training.config import load_train_config
 from ssl_vla_ros.training.runs import build_objective, config_digest
+from tiny_training import CONFIGS, small_config
 
 KEYPOINTS = CONFIGS / 'keypoints.yaml'
 SHAPE = DataShape(1, 96, 96, 2, 2, tokens=2, dim=2)
@@ -56,12 +55,12 @@ def test_overrides_are_yaml_and_reach_into_nests() -> None:
     ('width=50', 'width is 50, must be a multiple of 4'),
     ('held_out_fraction=0', r'held_out_fraction is 0\.0, must lie between'),
     ('features=imagnet', "features is 'imagnet', must be one of .*imagenet"),
-    ('precision=8', "precision is 8, must be of type str"),
+    ('precision=8', 'precision is 8, must be of type str'),
     ('precision=bf16', "precision is 'bf16', must be"),
     ('steps', "'steps' is no override; write key=value"),
     ('=7', 'is no override'),
     ('steps=[1', r"'steps=\[1': the value is not valid YAML"),
-    ('steps.deep=1', 'steps is 1500, no mapping'),
+    ('steps.deep=1', r'steps is \d+, no mapping'),
 ])
 def test_a_wrong_override_is_named(word: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_training import CONFIGS
-
 from ssl_vla_ros.cli import main
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.runtime.bundle import load_bundle
+from tiny_training import CONFIGS
 
 
 def test_a_real_dataset_goes_all_the_way(

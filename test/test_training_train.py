@@ -16,9 +16,6 @@ import time
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from tiny_training import CONFIGS, small_config, small_words, write_toy
-import torch
-
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.errors import ConfigError, DatasetError
@@ -29,6 +26,8 @@ from ssl_vla_ros.training.features import encode_rows, encoder_digest, feature_t
 from ssl_vla_ros.training.module import terminate_as_interrupt
 from ssl_vla_ros.training.runs import exclusive, open_run, Run
 from ssl_vla_ros.training.train import cache_directory, make_workspace, train
+from tiny_training import CONFIGS, small_config, small_words, write_toy
+import torch
 
 STEPS, STOP = 40, 20
 

@@ -84,7 +84,7 @@ def write_toy(out: Path, episodes: int = 6, rows: int = 14, first_seed: int = 0)
 
 
 def small_words(objective: str, **changes: Any) -> list[str]:
-    """Overrides ``key=value`` that make a run of ``objective`` small."""
+    """Return overrides ``key=value`` that make a run of ``objective`` small."""
     settings = dict(SMALL[objective]) | {
         'warmup_steps': 2, 'held_out_fraction': 0.3, 'checkpoint_every': 1000, 'probe_every': 0,
         'log_every': 1, 'threads': 1} | changes

@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
-
 from ssl_vla_ros.bundle.graphs import DecoderGraph, export_graph, OPSET
 from ssl_vla_ros.bundle.parity import check_parity, Parity
 from ssl_vla_ros.contract import require_compatible
@@ -29,6 +27,7 @@ from ssl_vla_ros.objectives.world_model import WorldModel
 from ssl_vla_ros.training.features import encode_rows, encoder_digest
 from ssl_vla_ros.training.runs import open_run, Run
 from ssl_vla_ros.training.train import cache_directory
+import torch
 
 #: Real frames the parity report is made on.
 PARITY_ROWS = 64

@@ -8,10 +8,9 @@ from pathlib import Path
 import warnings
 
 import onnx
+from ssl_vla_ros.errors import BundleError
 import torch
 from torch import nn, Tensor
-
-from ssl_vla_ros.errors import BundleError
 
 OPSET = 18
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
+from ssl_vla_ros.errors import BundleError
 import torch
 from torch import nn
-
-from ssl_vla_ros.errors import BundleError
 
 #: Largest absolute difference, and smallest cosine, of fp32 graphs on real data.
 MAX_ABS_ERROR = 1e-4

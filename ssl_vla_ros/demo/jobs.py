@@ -14,10 +14,14 @@ import subprocess
 import sys
 import time
 
+from ssl_vla_ros.demo.leash import leashed
 from ssl_vla_ros.demo.processes import last_error, ProcessDied
+from ssl_vla_ros.demo.signals import unstoppable
 
 #: Progress as the commands print it, ``[###...] 200/800`` or ``rollouts 3/25``.
 _STEPS = re.compile(r'(?:\]|rollouts) (\d+)/(\d+)')
+#: Time a job has to write its checkpoint before it is killed (seconds).
+_END_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,18 @@ class _Running:
         environment.setdefault('MUJOCO_GL', 'egl')
         with log.open('a', encoding='utf-8') as file:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'ssl_vla_ros.cli', *job.arguments], env=environment,
-                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                leashed([sys.executable, '-m', 'ssl_vla_ros.cli', *job.arguments]),
+                env=environment, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True)
+
+    def failure(self) -> ProcessDied:
+        """Sentence about a job that ended badly."""
+        status = self.process.returncode
+        how = (f'was killed by signal {-status} ({signal.Signals(-status).name})' if status < 0
+               else f'failed with {status}{last_error(self.log, self._read_from)}')
+        return ProcessDied(
+            f'{self.job.name} {how}; its log is {self.log}. The same command continues with what '
+            'is finished')
 
     def share(self) -> float:
         """How far it is, 0 … 1, from the last ``done/total`` it printed."""
@@ -99,10 +112,7 @@ def run_jobs(jobs: Sequence[Job], logs: Path, on_progress: Callable[[float, str]
                 if status == 130:
                     raise KeyboardInterrupt
                 if status != 0:
-                    how = f'signal {-status}' if status < 0 else f'exit status {status}'
-                    raise ProcessDied(
-                        f'{item.job.name} failed ({how}){last_error(item.log)}; its log is '
-                        f'{item.log}. The same command continues with what is finished')
+                    raise item.failure()
             on_progress(finished + sum(item.share() for item in running),
                         ', '.join(item.job.name for item in running))
     finally:
@@ -110,15 +120,12 @@ def run_jobs(jobs: Sequence[Job], logs: Path, on_progress: Callable[[float, str]
 
 
 def _stop(running: list[_Running]) -> None:
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with unstoppable():
         for item in running:
             item.process.send_signal(signal.SIGINT)
         for item in running:
             try:
-                item.process.wait(30.0)
+                item.process.wait(_END_S)
             except subprocess.TimeoutExpired:
                 item.process.kill()
                 item.process.wait()
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -23,7 +23,7 @@ def tree_rss_mb(root: int | None = None) -> float:
             continue
         try:
             # The command may hold blanks and brackets: fields are counted from its last bracket.
-            fields = (entry / 'stat').read_text().rpartition(')')[2].split()
+            fields = (entry / 'stat').read_bytes().rpartition(b')')[2].split()
         except OSError:
             continue  # it ended while we looked
         parents[int(entry.name)] = int(fields[1])

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 import os
 from pathlib import Path
+import re
 import signal
 import socket
 import subprocess
@@ -14,11 +16,19 @@ import sys
 import time
 from types import TracebackType
 
+from ssl_vla_ros.demo.leash import leashed
+from ssl_vla_ros.demo.signals import unstoppable
 from ssl_vla_ros.errors import UserError
 
 #: Time a node has to end by itself after SIGINT before it is killed (seconds).
 _END_S = 15.0
 _DOMAINS = range(40, 100)
+#: Participants that a domain has ports for.
+_PARTICIPANTS = 120
+#: Domains of this process, see ``_claim``.
+_claims: dict[int, socket.socket] = {}
+#: What rclpy's logger puts before a message.
+_ROS_LOG = re.compile(r'\[(?:ERROR|FATAL)\] \[[\d.]+\] \[[^]]*\]: ')
 
 
 class ProcessDied(UserError):
@@ -29,14 +39,35 @@ def domain_in_use(domain: int) -> bool:
     """
     Whether a DDS participant of that domain runs on this machine.
 
-    The first participant of a domain takes a fixed UDP port (OMG DDSI-RTPS 2.5, section 9.6.2.3).
+    Each takes the first free one of the domain's UDP ports for itself (OMG DDSI-RTPS 2.5, section
+    9.6.2.3). All of them are tried: the first participant may have ended before the others.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(('', 7400 + 250 * domain + 10))
-        except OSError:
-            return True
+    for participant in range(_PARTICIPANTS):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', 7400 + 250 * domain + 10 + 2 * participant))
+            except OSError:
+                return True
     return False
+
+
+def _claim(domain: int) -> bool:
+    """
+    Take a domain for this process, before its nodes take the ports.
+
+    Two demos that start at once would both find the same ports free. The name of an abstract
+    socket belongs to one process of the machine and is gone with it, however that ends.
+    """
+    if domain in _claims:
+        return True
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f'\0ssl_vla_ros/domain/{domain}')
+    except OSError:
+        claim.close()
+        return False
+    _claims[domain] = claim
+    return True
 
 
 def choose_domain() -> int:
@@ -49,17 +80,19 @@ def choose_domain() -> int:
         If ``ROS_DOMAIN_ID`` is no domain, or in use: two arms on one domain would both answer.
 
     """
-    asked = os.environ.get('ROS_DOMAIN_ID')
-    if asked is not None:
-        if not asked.isdigit() or not 0 <= int(asked) <= 101:
+    # Set to nothing is not set, as for ROS itself.
+    asked = os.environ.get('ROS_DOMAIN_ID', '')
+    if asked:
+        if not (asked.isascii() and asked.isdigit()) or not 0 <= int(asked) <= 101:
             raise UserError(f'ROS_DOMAIN_ID is {asked!r}, must be a whole number from 0 to 101')
-        if domain_in_use(int(asked)):
+        if not _claim(int(asked)) or domain_in_use(int(asked)):
             raise UserError(
-                f'ROS_DOMAIN_ID={asked} is in use on this machine: other nodes run on it; stop '
-                'them, choose another number, or unset it to let the demo choose')
+                f'ROS_DOMAIN_ID={asked} is in use on this machine: other nodes, or another '
+                'program on its UDP ports; stop them, choose another number, or unset it to let '
+                'the demo choose')
         return int(asked)
     for domain in _DOMAINS:
-        if not domain_in_use(domain):
+        if _claim(domain) and not domain_in_use(domain):
             return domain
     raise UserError(f'every ROS domain from {_DOMAINS[0]} to {_DOMAINS[-1]} is in use; set '
                     'ROS_DOMAIN_ID to a free one')
@@ -87,19 +120,49 @@ def node_command(node: str, parameters: dict[str, object]) -> list[str]:
     return command
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A process of a fleet; its output begins at ``begin`` of its log, after earlier runs'."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    begin: int
+
+    def died(self) -> ProcessDied:
+        """Sentence about its end."""
+        status = self.process.returncode
+        how = (f'was killed by signal {-status} ({signal.Signals(-status).name})' if status < 0
+               else f'ended with {status}{last_error(self.log, self.begin)}')
+        return ProcessDied(
+            f'{self.name} {how}; its log is {self.log}. What was recorded and trained is kept: '
+            'the same command continues')
+
+
 class Fleet:
     """
     Processes that live together; use it as a context manager.
 
-    Each has a process group of its own, so that Ctrl-C in a terminal reaches this process alone,
-    which then ends the others last started first: whoever conducts before whoever records, and
-    the arm at the end.
+    Each has a session of its own, so that Ctrl-C in a terminal reaches this process alone, which
+    then ends the others last started first: whoever conducts before whoever records, and the arm
+    at the end. If this process is killed, the kernel asks them to end.
+
+    Parameters
+    ----------
+    logs
+        Directory of their output, one file each.
+    environment
+        Theirs.
+    end_s
+        Time each has to end by itself before it is killed, seconds.
+
     """
 
-    def __init__(self, logs: Path, environment: dict[str, str]) -> None:
+    def __init__(self, logs: Path, environment: dict[str, str], end_s: float = _END_S) -> None:
         self._logs = logs
         self._environment = environment
-        self._running: list[tuple[str, subprocess.Popen[str], Path]] = []
+        self._end_s = end_s
+        self._running: list[_Member] = []
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Fleet:
@@ -114,11 +177,12 @@ class Fleet:
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start a process whose output goes to a log file."""
         log = self._logs / f'{name}.log'
-        with log.open('a', encoding='utf-8') as file:
+        with log.open('ab') as file:
+            begin = file.tell()
             process = subprocess.Popen(
-                list(command), env=self._environment, stdin=subprocess.DEVNULL, stdout=file,
-                stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        self._running.append((name, process, log))
+                leashed(command), env=self._environment, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True)
+        self._running.append(_Member(name, process, log, begin))
 
     def check(self) -> None:
         """
@@ -130,13 +194,9 @@ class Fleet:
             Naming it, its exit status and its log.
 
         """
-        for name, process, log in self._running:
-            status = process.poll()
-            if status is not None:
-                how = f'was killed by signal {-status}' if status < 0 else f'ended with {status}'
-                raise ProcessDied(
-                    f'{name} {how}{last_error(log)}; its log is {log}. What was recorded and '
-                    'trained is kept: the same command continues')
+        for member in self._running:
+            if member.process.poll() is not None:
+                raise member.died()
 
     def conduct(self, name: str, command: Sequence[str],
                 on_line: Callable[[str], None]) -> None:
@@ -152,57 +212,72 @@ class Fleet:
 
         """
         self.start(name, command)
-        _, process, log = self._running[-1]
-        read = 0
+        conductor = self._running[-1]
+        read = conductor.begin
         while True:
-            done = process.poll() is not None
-            text = log.read_text(encoding='utf-8', errors='replace')
-            end = len(text) if done else text.rfind('\n') + 1
-            for line in text[read:end].splitlines():
+            done = conductor.process.poll() is not None
+            with conductor.log.open('rb') as file:
+                file.seek(read)
+                text = file.read()
+            end = len(text) if done else text.rfind(b'\n') + 1
+            for line in text[:end].decode(errors='replace').splitlines():
                 on_line(line)
-            read = max(read, end)
+            read += end
+            if done and conductor.process.returncode == 0:
+                break
+            # The others first: the conductor may have failed because one of them died.
+            for member in self._running[:-1]:
+                if member.process.poll() is not None:
+                    raise member.died()
             if done:
                 break
-            for other, running, other_log in self._running[:-1]:
-                if running.poll() is not None:
-                    self.stop_one(len(self._running) - 1)
-                    self.check()
-                    raise ProcessDied(f'{other} ended; its log is {other_log}')
             time.sleep(0.1)
         self._running.pop()
-        if process.returncode == 130:
+        if conductor.process.returncode == 130:
             raise KeyboardInterrupt
-        if process.returncode != 0:
-            raise ProcessDied(
-                f'{name} failed{last_error(log)}; its log is {log}. What was recorded and '
-                'trained is kept: the same command continues')
+        if conductor.process.returncode != 0:
+            raise conductor.died()
 
-    def stop_one(self, index: int) -> None:
+    def stop_one(self, member: _Member) -> None:
         """End one process: SIGINT, and SIGKILL if it does not end by itself."""
-        name, process, _ = self._running.pop(index)
+        process = member.process
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(_END_S)
+                process.wait(self._end_s)
             except subprocess.TimeoutExpired:
-                print(f'{name} did not end within {_END_S:.0f} s and is killed', file=sys.stderr)
+                print(f'{member.name} did not end within {self._end_s:.0f} s and is killed',
+                      file=sys.stderr)
                 process.kill()
                 process.wait()
 
     def stop(self) -> None:
         """End every process, last started first, whatever the user presses meanwhile."""
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with unstoppable():
             while self._running:
-                self.stop_one(len(self._running) - 1)
-        finally:
-            signal.signal(signal.SIGINT, previous)
+                self.stop_one(self._running[-1])
+                self._running.pop()
 
 
-def last_error(log: Path) -> str:
-    """Last line of a log that tells of an error, for a message; empty if there is none."""
-    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
-    for line in reversed(lines[-40:]):
+def last_error(log: Path, begin: int = 0) -> str:
+    """
+    Last line of a log that tells of an error, for a message; empty if there is none.
+
+    Parameters
+    ----------
+    log
+        A file that several runs may have written to, one after the other.
+    begin
+        Where the run in question began.
+
+    """
+    with log.open('rb') as file:
+        file.seek(begin)
+        lines = file.read().decode(errors='replace').splitlines()[-40:]
+    for line in reversed(lines):
+        if line.startswith('error: ') or _ROS_LOG.match(line):
+            return ': ' + _ROS_LOG.sub('', line).removeprefix('error: ').strip()
+    for line in reversed(lines):
         if 'rror' in line:
             return f': {line.strip()}'
     return ''

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
-
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.demo.guard import read_json
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
@@ -26,6 +25,7 @@ from ssl_vla_ros.sim.scene import ARM_JOINTS, GRIPPER_JOINT
 from ssl_vla_ros.training.features import encoder_digest
 from ssl_vla_ros.training.runs import open_run
 from ssl_vla_ros.training.train import frozen_encoder
+import torch
 
 #: A rollout that has not lifted the cube by then has failed; the same as over the nodes.
 LIMIT_S = 6.5
@@ -143,7 +143,7 @@ def roll_out(run_path: Path, data: Path, out: Path, *, seed: int, first_start: i
     policy = HeadPolicy(run_path, Dataset.open(data))
     results: dict[str, Any] = {'rollouts': []}
     if out.exists():
-        results = json.loads(out.read_text(encoding='utf-8'))
+        results = read_json(out)
     done = results['rollouts']
     if len(done) < rollouts:
         sim = LiftSim(render=policy.needs_pictures)
@@ -160,5 +160,3 @@ def roll_out(run_path: Path, data: Path, out: Path, *, seed: int, first_start: i
         finally:
             sim.close()
     return results
-
-

@@ -1,29 +1,25 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""`ssl_vla demo`: record, build, pretrain, train, export, act and compare, resumable throughout."""
+"""`ssl_vla demo`: every stage, each of which goes on with what an earlier run has left."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-import fcntl
 import json
 import os
 from pathlib import Path
-import shutil
 import time
 from typing import Any
 
+from ssl_vla_ros.demo.guard import alone, check_disk, read_json
 from ssl_vla_ros.demo.jobs import Job, run_jobs
 from ssl_vla_ros.demo.places import share
 from ssl_vla_ros.demo.plan import FULL, Plan, POLICIES, QUICK, RECORD_SEED, ROLLOUT_SEED
 from ssl_vla_ros.demo.processes import choose_domain, Fleet, node_command, ros_environment
 from ssl_vla_ros.demo.progress import MemoryWatch, Stage
-from ssl_vla_ros.errors import UserError
-
-#: Disk that a full demo needs at most, with room to spare.
-NEEDED_BYTES = 2 * 1000 ** 3
+from ssl_vla_ros.demo.signals import stoppable
 
 
 class Demo:
@@ -43,7 +39,7 @@ class Demo:
         self._file = self.work / 'stages.json'
         self.stages: dict[str, Any] = {}
         if self._file.exists():
-            self.stages = json.loads(self._file.read_text(encoding='utf-8'))
+            self.stages = read_json(self._file)
         self.memory = MemoryWatch(float(self.stages.get('peak_rss_mb', 0.0)))
 
     def note(self, stage: str, seconds: float) -> None:
@@ -143,11 +139,10 @@ class Demo:
                 f'threads={os.cpu_count() or 1}'))
             run_jobs([job], self.logs, lambda done, what: shown.update(
                 done * plan.pretrain_steps, plan.pretrain_steps), at_once=1)
-            metrics = json.loads((self.runs / 'encoder' / 'run.json').read_text())['metrics']
-            scene = [metrics.get(f'probe.r2.scene.{name}') for name in ('x', 'y', 'yaw')]
+            metrics = read_json(self.runs / 'encoder' / 'run.json')['metrics']
+            scene = {name: metrics.get(f'probe.r2.scene.{name}') for name in ('x', 'y', 'yaw')}
             shown.done('R² of a linear probe to the cube: ' + ', '.join(
-                f'{name} {value:.2f}' for name, value in zip(('x', 'y', 'yaw'), scene)
-                if value is not None))
+                f'{name} {value:.2f}' for name, value in scene.items() if value is not None))
 
     def heads(self) -> None:
         """Train the world model and one head a row of the table."""
@@ -174,7 +169,7 @@ class Demo:
                     str(self.data), '--world-model', str(self.runs / 'world_model'), '--head',
                     str(self.runs / 'head_ssl'), '--name', 'sim_ur5e_lift'))], self.logs,
                     lambda done, what: shown.update(done, 1), at_once=1)
-            parity = json.loads((self.bundle / 'manifest.json').read_text())['parity']
+            parity = read_json(self.bundle / 'manifest.json')['parity']
             worst = max(item['max_abs_error'] for name, item in parity.items()
                         if name != 'decoder.onnx')
             shown.done(f'parity with torch: max error {worst:.1e}')
@@ -209,7 +204,7 @@ class Demo:
     def _rolled_out(self, result: Path, wanted: int) -> bool:
         if not result.exists():
             return False
-        return len(json.loads(result.read_text(encoding='utf-8'))['rollouts']) >= wanted
+        return len(read_json(result)['rollouts']) >= wanted
 
     def compare(self) -> None:
         """Roll the other heads out in process, from the same starts."""
@@ -226,33 +221,8 @@ class Demo:
 
 
 def _lifts(result: Path) -> str:
-    rollouts = json.loads(result.read_text(encoding='utf-8'))['rollouts']
+    rollouts = read_json(result)['rollouts']
     return f'{sum(item["success"] for item in rollouts)} of {len(rollouts)} lifted'
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / '.lock').open('a+') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise UserError(
-                f'another demo (process {file.read().strip() or "?"}) is running in {work}; wait '
-                'for it, or choose another --out') from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _check_disk(out: Path) -> None:
-    free = shutil.disk_usage(out).free
-    if free < NEEDED_BYTES:
-        raise UserError(
-            f'{out} has {free / 1e9:.1f} GB free, the demo needs {NEEDED_BYTES / 1e9:.0f} GB; '
-            'free some space, or choose a place on another disk with --out')
 
 
 def run_demo(out: Path, quick: bool) -> int:
@@ -269,8 +239,8 @@ def run_demo(out: Path, quick: bool) -> int:
     plan = QUICK if quick else FULL
     out = out.resolve()
     work = out / plan.name
-    with _alone(work):
-        _check_disk(out)
+    with stoppable(), alone(work):
+        check_disk(out)
         demo = Demo(out, plan)
         print(f'ssl_vla demo ({plan.name}, about {plan.expected_minutes:.0f} minutes on two '
               f'cores) in {work}\nCtrl-C stops it; the same command continues.', flush=True)

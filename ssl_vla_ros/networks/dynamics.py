@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.networks.normalise import Standardise
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
-
-from ssl_vla_ros.networks.normalise import Standardise
 
 
 class _Block(nn.Module):

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.networks.normalise import Standardise
 import torch
 from torch import nn, Tensor
-
-from ssl_vla_ros.networks.normalise import Standardise
 
 
 class ChunkHead(nn.Module):

@@ -10,11 +10,10 @@ through Conditional Image Generation" (Jakab et al., 2018, section 3.1).
 
 from __future__ import annotations
 
+from ssl_vla_ros.networks.encoder import Encoder
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
-
-from ssl_vla_ros.networks.encoder import Encoder
 
 
 def spatial_soft_argmax(logits: Tensor) -> Tensor:

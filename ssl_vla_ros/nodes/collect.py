@@ -20,6 +20,8 @@ from ssl_vla_ros.nodes.director import direct, Director, DirectorError
 
 #: A demonstration that takes longer than this is given up (seconds of the steady clock).
 _DRIVE_S = 60.0
+#: Longest wait for the recorder to hear the arm, and to be done with the last episode (seconds).
+_READY_S = 15.0
 
 
 class Collect(Director):
@@ -31,7 +33,7 @@ class Collect(Director):
         self.declare('episodes', 100, 'successful demonstrations wanted', low=1)
         self.declare('attempts', 0, 'most demonstrations given; 0: twice those wanted', low=0)
         self.declare('first_start', 0, 'start number of the first demonstration', low=0)
-        self._recording = False
+        self._recording = self._driving = False
         for topic in ('sim_arm/state', 'teleop/state', 'recorder/state'):
             self.watch(topic)
 
@@ -67,13 +69,19 @@ class Collect(Director):
         self.set_remote('sim_arm', 'next_start', number)
         self.set_remote('teleop', 'next_demonstration', number)
         self.trigger('sim_arm/randomise')
-        self._start_recording()
+        episode = self._start_recording()
+        self._driving = True
         self.trigger('teleop/start')
-        if not self.wait_until(
-                lambda: (self.state('teleop/state').get('demonstration') == number
-                         and self.state('teleop/state').get('state') == 'done'), _DRIVE_S):
+
+        def over() -> bool:
+            self._check_recording(episode)
+            teleop = self.state('teleop/state')
+            return teleop.get('demonstration') == number and teleop.get('state') == 'done'
+
+        if not self.wait_until(over, _DRIVE_S):
             raise DirectorError(
                 f'the teleoperator did not finish demonstration {number} in {_DRIVE_S:.0f} s')
+        self._driving = False
         success = bool(self.state('sim_arm/state').get('lifted')) and (
             self.state('teleop/state').get('reason') == 'held')
         self.trigger('recorder/mark_success' if success else 'recorder/mark_failure')
@@ -81,24 +89,39 @@ class Collect(Director):
         self._recording = False
         return success
 
-    def _start_recording(self) -> None:
+    def _start_recording(self) -> str:
         # The recorder names what it still waits for, such as a camera that nobody publishes.
         def ready() -> bool:
             state = self.state('recorder/state')
-            return state.get('state') == 'idle' and not state.get('waiting_for')
+            return (state.get('lifecycle') == 'active' and state.get('state') == 'idle'
+                    and not state.get('waiting_for'))
 
-        if not self.wait_until(ready, 15.0):
-            waiting = self.state('recorder/state').get('waiting_for')
-            raise DirectorError(
-                f'the recorder is not ready: {waiting or "it publishes no state"}')
-        self.trigger('recorder/start_episode')
+        if not self.wait_until(ready, _READY_S):
+            state = self.state('recorder/state')
+            reason = 'it publishes no state; is it running?'
+            if state:
+                reason = state.get('waiting_for') or (
+                    f'it is {state.get("lifecycle")} and {state.get("state")}; its log says why')
+            raise DirectorError(f'the recorder is not ready: {reason}')
+        # Before the answer: a signal may come in between.
         self._recording = True
+        return self.trigger('recorder/start_episode')
+
+    def _check_recording(self, episode: str) -> None:
+        last = self.state('recorder/state').get('last') or {}
+        if last.get('episode') == episode:
+            raise DirectorError(
+                f'the recorder ended {episode} by itself: {last.get("status")}, '
+                f'{last.get("error") or last.get("reason") or "no reason given"}')
 
     def finish(self) -> None:
         """Throw away a demonstration that was cut short: it would teach to stop half way."""
         if self._recording:
             self._recording = False
-            self.trigger('recorder/discard_episode')
+            self.undo('recorder/discard_episode', self.trigger)
+        if self._driving:
+            self._driving = False
+            self.undo('teleop/stop', self.trigger)
 
 
 def main(args: list[str] | None = None) -> int:

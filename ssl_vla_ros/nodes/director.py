@@ -14,6 +14,7 @@ import json
 import signal
 import sys
 import time
+import traceback
 from types import FrameType
 from typing import Any
 
@@ -25,20 +26,26 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import ok
-from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
-
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.plain import PlainNode
 from ssl_vla_ros.nodes.reporting import LATCHED_QOS
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 
 #: Longest wait for a node to appear, and for a service to answer (seconds).
 APPEAR_S = 30.0
 ANSWER_S = 15.0
+#: The same at the script's end: whoever stops this node does not wait long for it.
+FINISH_APPEAR_S = 2.0
+FINISH_ANSWER_S = 8.0
 
 
 class DirectorError(UserError):
     """Another node did not do its part; the message names it and says what it answered."""
+
+
+class RefusedError(DirectorError):
+    """A node answered, with a no."""
 
 
 class Interrupted(Exception):
@@ -55,6 +62,9 @@ class Director(PlainNode):
         self._states: dict[str, dict[str, Any]] = {}
         self._told: dict[str, int] = {}
         self._diagnosed: dict[str, dict[str, str]] = {}
+        self._appear_s, self._answer_s = APPEAR_S, ANSWER_S
+        self._finishing = False
+        #: Set by a signal.
         self.stopping = False
 
     # -- watching --------------------------------------------------------------------------
@@ -99,7 +109,7 @@ class Director(PlainNode):
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0.0:
             self._executor.spin_once(timeout_sec=min(left, 0.05))
-            self._check()
+            self.check()
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Let callbacks run until ``condition`` holds; False if it never did."""
@@ -108,25 +118,32 @@ class Director(PlainNode):
             if time.monotonic() > end:
                 return False
             self._executor.spin_once(timeout_sec=0.02)
-            self._check()
+            self.check()
         return True
 
-    def _check(self) -> None:
-        if self.stopping:
+    def check(self) -> None:
+        """Raise ``Interrupted`` after a signal, unless the script has ended already."""
+        if self.stopping and not self._finishing:
             raise Interrupted
+
+    def begin_finish(self) -> None:
+        """From now on signals do not interrupt, and nobody is waited for any longer."""
+        self._finishing = True
+        self._appear_s, self._answer_s = FINISH_APPEAR_S, FINISH_ANSWER_S
 
     # -- asking ----------------------------------------------------------------------------
 
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
         client = self.create_client(kind, service)
         try:
-            if not self.wait_until(client.service_is_ready, APPEAR_S):
+            if not self.wait_until(client.service_is_ready, self._appear_s):
                 raise DirectorError(
-                    f'nobody offers the service {service} (waited {APPEAR_S:.0f} s): is that '
-                    'node running, in the same namespace and ROS_DOMAIN_ID?')
+                    f'nobody offers the service {service} (waited {self._appear_s:.0f} s): is '
+                    'that node running, in the same namespace and ROS_DOMAIN_ID?')
             future = client.call_async(request)
-            if not self.wait_until(future.done, ANSWER_S):
-                raise DirectorError(f'{service} did not answer within {ANSWER_S:.0f} s')
+            if not self.wait_until(future.done, self._answer_s):
+                raise DirectorError(
+                    f'{service} did not answer within {self._answer_s:.0f} s')
             return future.result()
         finally:
             self.destroy_client(client)
@@ -135,14 +152,14 @@ class Director(PlainNode):
         """Call a Trigger service; its message, or ``DirectorError`` with it."""
         answer = self._ask(Trigger, service, Trigger.Request())
         if not answer.success:
-            raise DirectorError(f'{service} refused: {answer.message}')
+            raise RefusedError(f'{service} refused: {answer.message}')
         return str(answer.message)
 
     def switch(self, service: str, on: bool) -> str:
         """Call a SetBool service; its message, or ``DirectorError`` with it."""
         answer = self._ask(SetBool, service, SetBool.Request(data=on))
         if not answer.success:
-            raise DirectorError(f'{service} refused: {answer.message}')
+            raise RefusedError(f'{service} refused: {answer.message}')
         return str(answer.message)
 
     def set_remote(self, node: str, name: str, value: Any) -> None:
@@ -151,14 +168,27 @@ class Director(PlainNode):
             parameters=[Parameter(name, value=value).to_parameter_msg()])
         answer = self._ask(SetParameters, f'{node}/set_parameters', request)
         if not answer.results[0].successful:
-            raise DirectorError(
+            raise RefusedError(
                 f'{node} refused {name}={value!r}: {answer.results[0].reason}')
 
+    def undo(self, service: str, request: Callable[[str], object]) -> None:
+        """
+        Call a service of ``finish``: one that fails keeps no other from its turn.
+
+        A refusal is no failure: there was nothing to undo.
+        """
+        try:
+            request(service)
+        except RefusedError:
+            pass
+        except DirectorError as error:
+            print(f'warning: {error}', file=sys.stderr, flush=True)
+
     def finish(self) -> None:
-        """Script's end, also after an error or a signal: put right what was begun."""
+        """Put right what was begun; called at the end, also after an error or a signal."""
 
     def script(self) -> None:
-        """What this node does."""
+        """Do what this node is for."""
         raise NotImplementedError(f'{type(self).__name__} has no script')
 
 
@@ -170,30 +200,25 @@ def direct(factory: Callable[[], Director], args: list[str] | None = None) -> in
     -------
     int
         0 when the script ended, 130 when a signal stopped it, 2 for a mistake that the user can
-        mend (one sentence on stderr).
+        mend (one sentence on stderr), 1 for any other error (a traceback).
 
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    status = 0
+    stopping: list[int] = []
     node: Director | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        stopping.append(number)
         if node is not None:
             node.stopping = True
 
+    # Before rclpy starts, so that a signal during start-up is kept for later.
     previous = {number: signal.signal(number, on_signal)
                 for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = factory()
-        try:
-            node.script()
-        finally:
-            node.stopping, stopped = False, node.stopping
-            node.finish()
-            if stopped:
-                status = 130
-    except Interrupted:
-        status = 130
+        node.stopping = bool(stopping)
+        status = _play(node)
     except UserError as error:
         status = 2
         print(f'error: {error}', file=sys.stderr)
@@ -204,4 +229,23 @@ def direct(factory: Callable[[], Director], args: list[str] | None = None) -> in
             rclpy.shutdown()
         for number, handler in previous.items():
             signal.signal(number, handler)
+    return status
+
+
+def _play(node: Director) -> int:
+    """Run script and finish; the first error is told at once, whatever comes after it."""
+    try:
+        status = 0
+        node.check()
+        node.script()
+    except Interrupted:
+        status = 130
+    except UserError as error:
+        status = 2
+        print(f'error: {error}', file=sys.stderr, flush=True)
+    except Exception:
+        status = 1
+        traceback.print_exc()
+    node.begin_finish()
+    node.finish()
     return status

@@ -22,7 +22,10 @@ from sensor_msgs.msg import Image
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.messages.images import to_rgb
-from ssl_vla_ros.nodes.director import direct, Director, DirectorError
+from ssl_vla_ros.nodes.director import direct, Director, DirectorError, RefusedError
+
+#: Time the policy has to see features and joints of a new start (seconds of the steady clock).
+_FRESH_S = 10.0
 
 
 class Evaluate(Director):
@@ -52,9 +55,7 @@ class Evaluate(Director):
         if not self.value('result'):
             raise UserError('evaluate: result is empty; give the JSON file for the results')
         path = Path(self.value('result'))
-        results: dict[str, Any] = {'rollouts': []}
-        if path.exists():
-            results = json.loads(path.read_text(encoding='utf-8'))
+        results = _read_results(path)
         wanted = self.value('rollouts')
         done = results['rollouts']
         print(f'rolled out {len(done)} {wanted}', flush=True)
@@ -76,9 +77,8 @@ class Evaluate(Director):
         # Three pictures of the new start: a head that sees history must not see the old one.
         self.spin_for(0.3)
         self._pictures = [] if film else None
+        self._enable()
         began = time.monotonic()
-        self.switch('policy/enable', True)
-        self._enabled = True
         lifted = self.wait_until(self._over(number), self.value('limit_s'))
         status = self.state('policy/status')
         halted = status.get('state') == 'halted'
@@ -86,11 +86,28 @@ class Evaluate(Director):
         self.switch('policy/enable', False)
         self._enabled = False
         if self._pictures and success:
-            with Path(self.value('film')).open('wb') as file:
+            film_path = Path(self.value('film'))
+            part = film_path.with_name(film_path.name + '.part')
+            with part.open('wb') as file:
                 np.save(file, np.stack(self._pictures))
+            part.replace(film_path)
         self._pictures = None
         return {'start': number, 'success': success, 'seconds': time.monotonic() - began,
                 'halted': str(status.get('reason', '')) if halted else ''}
+
+    def _enable(self) -> None:
+        """Enable the policy; it refuses for as long as its inputs are not there yet."""
+        # Before the answer: a signal may come in between.
+        self._enabled = True
+        end = time.monotonic() + _FRESH_S
+        while True:
+            try:
+                self.switch('policy/enable', True)
+                return
+            except RefusedError:
+                if time.monotonic() > end:
+                    raise
+            self.spin_for(0.2)
 
     def _over(self, number: int) -> Any:
         def over() -> bool:
@@ -110,7 +127,21 @@ class Evaluate(Director):
         """Never leave an enabled policy behind."""
         if self._enabled:
             self._enabled = False
-            self.switch('policy/enable', False)
+            self.undo('policy/enable', lambda service: self.switch(service, False))
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """Results of an evaluation that was stopped; empty ones if there are none."""
+    if not path.exists():
+        return {'rollouts': []}
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        list(results['rollouts'])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f'{path}: broken ({type(error).__name__}: {error}); delete it to evaluate anew'
+        ) from error
+    return results
 
 
 def _is_number(text: str) -> bool:

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from ssl_vla_ros.augment.robot import gaussian_noise
 from ssl_vla_ros.losses.regression import masked_l1
 from ssl_vla_ros.networks.heads import ChunkHead
 from ssl_vla_ros.objectives.base import Batch, DataShape, Objective
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)

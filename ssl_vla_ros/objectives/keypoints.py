@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import nn, Tensor
-
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
 from ssl_vla_ros.losses.regression import weighted_mse
 from ssl_vla_ros.networks.keypoints import HeatmapDecoder, KeypointEncoder
 from ssl_vla_ros.objectives.base import Batch, DataShape, Objective
+import torch
+from torch import nn, Tensor
 
 
 @dataclass(frozen=True)

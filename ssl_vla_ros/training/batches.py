@@ -15,11 +15,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from ssl_vla_ros.errors import DatasetError
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
-
-from ssl_vla_ros.errors import DatasetError
 
 
 class BatchSource(Protocol):

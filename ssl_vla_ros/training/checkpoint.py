@@ -18,9 +18,8 @@ from typing import Any
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
-import torch
-
 from ssl_vla_ros.errors import ConfigError
+import torch
 
 _FORMAT = 'ssl_vla_ros.checkpoint.1'
 

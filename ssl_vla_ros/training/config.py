@@ -11,10 +11,9 @@ import math
 from pathlib import Path
 from typing import Any, get_type_hints, TypeVar
 
-import yaml
-
 from ssl_vla_ros.contract import suggestion
 from ssl_vla_ros.errors import ConfigError
+import yaml
 
 T = TypeVar('T')
 

@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-
 from ssl_vla_ros.objectives.world_model import WorldModel
 from ssl_vla_ros.training.batches import WindowSource
+import torch
 
 
 @torch.no_grad()

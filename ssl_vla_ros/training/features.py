@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
-
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.errors import DatasetError
 from ssl_vla_ros.networks.encoder import Encoder
+import torch
 
 #: Name of the columns an object pose is recorded under, and what a true-pose head sees of it.
 _POSE = ('position.x', 'position.y', 'position.z',

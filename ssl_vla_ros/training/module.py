@@ -17,12 +17,11 @@ from types import FrameType
 from typing import Any
 
 import lightning
-import torch
-from torch import Tensor
-
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.objectives.base import Objective
 from ssl_vla_ros.training.config import TrainConfig
+import torch
+from torch import Tensor
 
 
 class TrainingModule(lightning.LightningModule):
@@ -42,7 +41,8 @@ class TrainingModule(lightning.LightningModule):
         loss = parts['loss']
         if not bool(torch.isfinite(loss)):
             raise ConfigError(
-                f'the loss became {float(loss.detach())} at step {self.global_step}; {self._remedy()}')
+                f'the loss became {float(loss.detach())} at step {self.global_step}; '
+                f'{self._remedy()}')
         if self.global_step % self.config.log_every == 0:
             self.latest = {name: float(value.detach()) for name, value in parts.items()}
         return loss

@@ -19,8 +19,6 @@ import warnings
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-import torch
-
 from ssl_vla_ros.contract import Contract, parse_contract, suggestion
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
@@ -29,6 +27,7 @@ from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.objectives import Objective, OBJECTIVES, ObjectiveSpec
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.training.config import parse_dataclass, TrainConfig
+import torch
 
 RUN_FILE = 'run.json'
 MODEL_FILE = 'model.safetensors'

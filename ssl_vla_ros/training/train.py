@@ -15,9 +15,6 @@ import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 import numpy as np
 from numpy.typing import NDArray
-import torch
-from torch.utils.data import DataLoader
-
 from ssl_vla_ros.contract import require_compatible
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
@@ -41,6 +38,8 @@ from ssl_vla_ros.training.probes import probe
 from ssl_vla_ros.training.runs import (
     begin_run, build_objective, CHECKPOINT_FILE, exclusive, MODEL_FILE, model_settings, open_run,
     Run, RUN_FILE, save_model, warn_of_seen_episodes, write_json)
+import torch
+from torch.utils.data import DataLoader
 
 
 @dataclass

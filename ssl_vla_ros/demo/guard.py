@@ -1,0 +1,83 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold before a demo starts: a directory of its own, room on the disk, sound files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+import fcntl
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+from ssl_vla_ros.errors import UserError
+
+#: Disk that a full demo needs at most, with room to spare.
+NEEDED_BYTES = 2 * 1000 ** 3
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """
+    Make a demo's directory and hold it; the lock ends with this process, however that ends.
+
+    Raises
+    ------
+    UserError
+        If the directory cannot be written, or another demo runs in it.
+
+    """
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        file = (work / '.lock').open('a+')
+    except OSError as error:
+        raise UserError(
+            f'{work}: cannot be written ({error.strerror}); choose another place with --out'
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f'another demo (process {file.read().strip() or "?"}) is running in {work}; wait '
+                'for it, or choose another --out') from error
+        # The number is for that message alone; a full disk is told of elsewhere.
+        with suppress(OSError):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def check_disk(out: Path, needed: int = NEEDED_BYTES) -> None:
+    """Raise ``UserError`` if the disk has too little room."""
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise UserError(
+            f'{out} has {free / 1e9:.1f} GB free, the demo needs {needed / 1e9:.0f} GB; '
+            'free some space, or choose a place on another disk with --out')
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    Read a JSON object that a stage has left.
+
+    Raises
+    ------
+    UserError
+        If it is broken, as after a power cut.
+
+    """
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(
+            f'{path}: broken ({error}); delete it, and the same command makes it anew') from error
+    if not isinstance(data, dict):
+        raise UserError(f'{path}: holds no JSON object; delete it, and the same command makes it '
+                        'anew')
+    return data
