@@ -17,11 +17,10 @@ from pathlib import Path
 import re
 from typing import Any
 
-import yaml
-
 from ssl_vla_ros.contract_types import (
     ActionLimit, Camera, Contract, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
 from ssl_vla_ros.errors import ContractError
+import yaml
 
 __all__ = [
     'ActionLimit', 'Camera', 'Contract', 'IMAGE_TYPES', 'JointLimit', 'Limits', 'STREAM_TYPES',

@@ -25,7 +25,7 @@ class Camera:
 
     name: str
     topic: str
-    type: str
+    type: str  # noqa: A003
     height: int
     width: int
     reliability: str = 'reliable'
@@ -36,7 +36,7 @@ class Stream:
     """One topic that carries numbers, and the ``names`` of those numbers that are used."""
 
     topic: str
-    type: str
+    type: str  # noqa: A003
     field: str
     names: tuple[str, ...]
     reliability: str = 'reliable'
@@ -69,8 +69,8 @@ class Sync:
 class ActionLimit:
     """Range of one commanded value, and the most it may change from one tick to the next."""
 
-    min: float
-    max: float
+    min: float  # noqa: A003
+    max: float  # noqa: A003
     max_step: float
 
 
@@ -78,8 +78,8 @@ class ActionLimit:
 class JointLimit:
     """Range of a joint in rad (or m) within which the policy may go on commanding."""
 
-    min: float
-    max: float
+    min: float  # noqa: A003
+    max: float  # noqa: A003
     margin: float = 0.0
     max_velocity: float = math.inf
 
@@ -135,7 +135,7 @@ class Contract:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract as plain JSON-ready values; ``parse_contract`` reads it back."""
+        """Return the contract as plain JSON-ready values; ``parse_contract`` reads it back."""
         data: dict[str, Any] = {
             'robot': self.robot,
             'rate_hz': self.rate_hz,

@@ -40,6 +40,6 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
         raise ValueError(f'need an (H, W, 3) uint8 picture, got {image.dtype} {image.shape}')
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
-    resized: NDArray[np.uint8] = cv2.resize(
+    resized = cv2.resize(
         np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA)
-    return resized
+    return resized.astype(np.uint8, copy=False)

@@ -51,7 +51,8 @@ TORCH = {
     'lightly', 'lightning', 'onnxscript', 'pytorch_lightning', 'timm', 'torch', 'torchvision'}
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
-    'contract', 'contract_types', 'errors', 'preprocess', 'safety', 'messages', 'episodes', 'runtime', 'nodes',
+    'contract', 'contract_types', 'errors', 'preprocess', 'safety', 'messages', 'episodes',
+    'runtime', 'nodes',
     'sim', 'dataset', 'report'}
 
 

@@ -56,7 +56,8 @@ def test_every_job_runs_and_progress_never_goes_back(tmp_path: Path) -> None:
         assert text == f'0 episodes in {tmp_path / job.name}\n'
     shares = [done for done, _ in seen]
     assert shares == sorted(shares)
-    assert seen[0][1] == 'job0, job1'
+    # Side by side, and never more than allowed.
+    assert {len(what.split(', ')) for _, what in seen} <= {1, 2}
     assert seen[-1] == (3.0, '')
 
 

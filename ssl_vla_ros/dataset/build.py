@@ -59,12 +59,12 @@ class BuildReport:
 
     @property
     def kept(self) -> list[EpisodeResult]:
-        """The episodes in the dataset."""
+        """Return the episodes in the dataset."""
         return [result for result in self.episodes if result.kept]
 
     @property
     def refused(self) -> list[EpisodeResult]:
-        """The others."""
+        """Return the others."""
         return [result for result in self.episodes if not result.kept]
 
     @property

@@ -139,7 +139,7 @@ def import_lerobot(src: str | Path, out: str | Path, progress: Progress | None =
             'cameras': ' '.join(f'{camera_name(camera)} {size[0]}x{size[1]}'
                                 for camera, size in sizes.items()) or 'none',
             'state': len(contract.state_names), 'action': len(contract.action_names)},
-        kept=kept, refused=refused, problems=source.notes.lines(),
+        kept=kept, refused=refused, problems=source.flaws.lines(),
         left_out=[name for name in source.features if name not in known], digest=digest)
 
 
@@ -153,7 +153,7 @@ def _first_size(source: V2Source, camera: str) -> tuple[int, int]:
                 size = (frame.shape[0], frame.shape[1])
                 shape = list(source.features[camera].get('shape') or [])
                 if list(size) != shape[:2]:
-                    source.notes.add(
+                    source.flaws.add(
                         f'meta/info.json: features.{camera}.shape is {shape}, the videos are '
                         f'{size[0]}x{size[1]}')
                 return size
@@ -167,7 +167,7 @@ def _make_contract(source: V2Source, sizes: dict[str, tuple[int, int]]) -> Contr
     for key, (height, width) in sizes.items():
         name = camera_name(key)
         if height % 2 or width % 2:
-            source.notes.add(f'{key}: {height}x{width} is odd: stored one pixel smaller')
+            source.flaws.add(f'{key}: {height}x{width} is odd: stored one pixel smaller')
         cameras[name] = {'topic': f'imported/{name}', 'type': 'sensor_msgs/Image',
                          'height': height - height % 2, 'width': width - width % 2}
 
@@ -241,16 +241,16 @@ def _stamps(source: V2Source, number: int, path: Path, table: pa.Table) -> NDArr
     if len(bad):
         raise DatasetError(f'{path}: timestamp does not rise at row {int(bad[0])}')
     if abs(times[0]) > 1e-4:
-        source.notes.add(
+        source.flaws.add(
             f'timestamp starts at {times[0]:.4f} s instead of 0: written anew as '
             'frame_index / fps', number)
     off = float(np.abs(times - times[0] - even).max())
     if off > 0.5 / source.fps:
-        source.notes.add(
+        source.flaws.add(
             'timestamp leaves frame_index / fps by more than half a row: the recording was not '
             'regular', number)
     elif off > 1e-4:
-        source.notes.add('timestamp drifts from frame_index / fps by more than 0.1 ms', number)
+        source.flaws.add('timestamp drifts from frame_index / fps by more than 0.1 ms', number)
     return np.asarray(np.rint(times * _SECOND), dtype=np.int64)
 
 
@@ -264,10 +264,10 @@ def _task(source: V2Source, number: int, path: Path, table: pa.Table) -> str:
     task = source.tasks[indices[0]]
     extra = [text for text in source.listed[number][1] if text != task]
     if task not in source.listed[number][1]:
-        source.notes.add(f'meta/episodes.jsonl does not name the task of its rows, {task!r}',
+        source.flaws.add(f'meta/episodes.jsonl does not name the task of its rows, {task!r}',
                          number)
     elif extra:
-        source.notes.add('meta/episodes.jsonl lists beside the task of its rows also '
+        source.flaws.add('meta/episodes.jsonl lists beside the task of its rows also '
                          + ', '.join(repr(text) for text in extra) + ', which no row has', number)
     return task
 
@@ -277,15 +277,15 @@ def _check_columns(source: V2Source, number: int, table: pa.Table) -> None:
                 if feature.get('dtype') not in ('video', 'image')]
     for name in dict.fromkeys((*declared, *_STANDARD)):
         if name not in table.column_names:
-            source.notes.add(f'the rows lack the column {name!r}', number)
+            source.flaws.add(f'the rows lack the column {name!r}', number)
     for name in table.column_names:
         if name not in source.features:
-            source.notes.add(f'the rows have a column {name!r} that info.json does not declare',
+            source.flaws.add(f'the rows have a column {name!r} that info.json does not declare',
                              number)
     if 'episode_index' in table.column_names:
         found = {int(value) for value in layout.column_values(table, 'episode_index')[:, 0]}
         if found != {number}:
-            source.notes.add(f'episode_index in the rows is {sorted(found)}', number)
+            source.flaws.add(f'episode_index in the rows is {sorted(found)}', number)
 
 
 def _note_constants(source: V2Source, contract: Contract,
@@ -295,5 +295,5 @@ def _note_constants(source: V2Source, contract: Contract,
         still = every.max(axis=0) - every.min(axis=0) <= 1e-9
         if still.any():
             which = ', '.join(name for name, flag in zip(names, still, strict=True) if flag)
-            source.notes.add(
+            source.flaws.add(
                 f'{feature}: {int(still.sum())} of {len(names)} values never change: {which}')

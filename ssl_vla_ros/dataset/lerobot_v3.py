@@ -57,7 +57,7 @@ class Dataset:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> Dataset:
+    def open(cls, path: str | Path) -> Dataset:  # noqa: A003
         """
         Open a dataset; rows and pictures are read when asked for.
 
@@ -125,7 +125,7 @@ class Dataset:
 
     @property
     def episode_index(self) -> NDArray[np.int64]:
-        """The episode (N,) of each row."""
+        """Return the episode (N,) of each row."""
         return np.repeat(np.arange(len(self.lengths), dtype=np.int64), self.lengths)
 
     def rows(self, episode: int) -> slice:

@@ -91,7 +91,7 @@ class V2Source:
         For each episode of ``meta/episodes.jsonl`` its declared length and tasks.
     episodes
         Numbers of all episodes, listed or found on disk.
-    notes
+    flaws
         What was found wrong so far.
 
     """
@@ -107,10 +107,10 @@ class V2Source:
     tasks: dict[int, str] = field(default_factory=dict)
     listed: dict[int, tuple[int, list[str]]] = field(default_factory=dict)
     episodes: list[int] = field(default_factory=list)
-    notes: Notes = field(default_factory=Notes)
+    flaws: Notes = field(default_factory=Notes)
 
     @classmethod
-    def open(cls, root: Path) -> V2Source:
+    def open(cls, root: Path) -> V2Source:  # noqa: A003
         """
         Read ``meta/`` and hold it against the files.
 
@@ -170,7 +170,7 @@ class V2Source:
             found = _group_names(groups, name, width)
             if found is not None:
                 return found
-            self.notes.add(f'meta/modality.json: the ranges of {part} do not cover the {width} '
+            self.flaws.add(f'meta/modality.json: the ranges of {part} do not cover the {width} '
                            f'values of {name} once each: not used for names')
         declared = self.features[name].get('names')
         if isinstance(declared, Mapping):
@@ -178,7 +178,7 @@ class V2Source:
         if (isinstance(declared, list) and len(declared) == width
                 and len({str(item) for item in declared}) == width and all(declared)):
             return [str(item) for item in declared]
-        self.notes.add(f'meta/info.json: features.{name}.names does not name {width} different '
+        self.flaws.add(f'meta/info.json: features.{name}.names does not name {width} different '
                        f'values: they are called {part}_0 and so on')
         return [f'{part}_{index}' for index in range(width)]
 
@@ -199,7 +199,7 @@ class V2Source:
             if number is not None and self.path('data_path', int(number[1])) == path:
                 on_disk.add(int(number[1]))
             else:
-                self.notes.add(f'{path.relative_to(self.root)} is not where data_path puts an '
+                self.flaws.add(f'{path.relative_to(self.root)} is not where data_path puts an '
                                'episode: left out')
         self.episodes = sorted(on_disk | set(self.listed))
         if not self.episodes:
@@ -208,7 +208,7 @@ class V2Source:
     def _find_cameras(self) -> None:
         for name, feature in self.features.items():
             if feature.get('dtype') == 'image':
-                self.notes.add(f'{name}: pictures inside of Parquet files are not read: left out')
+                self.flaws.add(f'{name}: pictures inside of Parquet files are not read: left out')
             if feature.get('dtype') != 'video':
                 continue
             shape = 'x'.join(str(size) for size in list(feature.get('shape') or [])[:2])
@@ -217,17 +217,17 @@ class V2Source:
                     for episode in self.episodes):
                 self.cameras.append(name)
             else:
-                self.notes.add(f'meta/info.json declares the camera {name!r} ({shape}), but no '
+                self.flaws.add(f'meta/info.json declares the camera {name!r} ({shape}), but no '
                                'episode has a video of it: left out')
         declared = {str(entry.get('original_key', name)): name
                     for name, entry in (self.modality.get('video') or {}).items()}
         for key, name in declared.items():
             if key not in self.cameras:
-                self.notes.add(f'meta/modality.json: video.{name} is {key!r}, which is no camera '
+                self.flaws.add(f'meta/modality.json: video.{name} is {key!r}, which is no camera '
                                'with videos')
         for camera in self.cameras:
             if declared and camera not in declared:
-                self.notes.add(f'meta/modality.json does not mention the camera {camera!r}')
+                self.flaws.add(f'meta/modality.json does not mention the camera {camera!r}')
 
     def _check_totals(self) -> None:
         videos = sum(1 for _ in (self.root / 'videos').rglob('*.mp4'))
@@ -238,11 +238,11 @@ class V2Source:
                  'total_chunks': max(self.episodes) // size + 1}
         for key, count in there.items():
             if key in self.info and self.info[key] != count:
-                self.notes.add(f'meta/info.json: {key} is {self.info[key]!r}, there are {count}')
+                self.flaws.add(f'meta/info.json: {key} is {self.info[key]!r}, there are {count}')
         for name, text in (self.info.get('splits') or {}).items():
             bounds = re.fullmatch(r'(\d+):(\d+)', str(text))
             if bounds is None or int(bounds[2]) > len(self.episodes):
-                self.notes.add(f'meta/info.json: splits.{name} is {text!r}, there are '
+                self.flaws.add(f'meta/info.json: splits.{name} is {text!r}, there are '
                                f'{len(self.episodes)} episodes')
 
 

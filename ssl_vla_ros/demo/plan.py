@@ -39,5 +39,5 @@ FULL = Plan('full', episodes=100, speed=2.0, rollouts=25, baseline_rollouts=25,
             pretrain_steps=800, world_model_steps=800, head_steps=2500, warmup_steps=100,
             expected_minutes=20.0)
 QUICK = Plan('quick', episodes=6, speed=2.0, rollouts=2, baseline_rollouts=2,
-             pretrain_steps=40, world_model_steps=120, head_steps=150, warmup_steps=10,
+             pretrain_steps=16, world_model_steps=40, head_steps=100, warmup_steps=5,
              expected_minutes=2.5)

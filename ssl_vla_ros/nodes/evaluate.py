@@ -58,6 +58,9 @@ class Evaluate(Director):
         results = _read_results(path)
         wanted = self.value('rollouts')
         done = results['rollouts']
+        if 'inference' in results:
+            # An evaluation that was stopped: that process's counters ended with it.
+            results.setdefault('earlier', []).append(results.pop('inference'))
         print(f'rolled out {len(done)} {wanted}', flush=True)
         while len(done) < wanted:
             film = bool(self.value('film')) and not Path(self.value('film')).exists()

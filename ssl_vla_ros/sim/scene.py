@@ -39,8 +39,9 @@ CUBE_HALF_SIZE = 0.02
 #: Name of each camera outside, and in the compiled model.
 CAMERAS = {'front': 'front', 'wrist': 'gripper/wrist'}
 TIMESTEP_S = 0.002
-#: Faces aimed at in each visual mesh: the outline at 128 px stays. Closed surfaces get there; meshes
-#: made of open sheets stop earlier (the gripper's mount keeps 11,680). In all 185k become 42k.
+#: Faces aimed at in each visual mesh: the outline at 128 px stays. Closed surfaces get there;
+#: meshes made of open sheets stop earlier (the gripper's mount keeps 11,680). In all 185k
+#: faces become 42k.
 MAX_FACES = 800
 
 _PREFIX = 'gripper/'

@@ -37,9 +37,14 @@ class ProbeResult:
         return float(np.mean(list(self.r2.values()))) if self.r2 else float('nan')
 
     @property
+    def median_r2(self) -> float:
+        """Median R²: one target that hardly varies on the held-out rows does not decide."""
+        return float(np.median(list(self.r2.values()))) if self.r2 else float('nan')
+
+    @property
     def collapsed(self) -> bool:
         """Whether deviation or probe says that the encoder has collapsed."""
-        return self.feature_std < COLLAPSED_STD or self.mean_r2 < COLLAPSED_R2
+        return self.feature_std < COLLAPSED_STD or self.median_r2 < COLLAPSED_R2
 
 
 def rank_me(features: Array) -> float:

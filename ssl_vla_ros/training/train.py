@@ -107,6 +107,29 @@ def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path, qui
     return table, encoder_digest(encoder)
 
 
+def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
+    """
+    Episodes worth imitating: the successful ones, where anybody marked outcomes at all.
+
+    An encoder and a world model learn from failures, too; a head would learn to fail. Where outcomes
+    are marked, an unmarked episode was cut short or forgotten, and is left out as well.
+
+    Raises
+    ------
+    DatasetError
+        If outcomes are marked and none of the episodes is a success.
+
+    """
+    if all(outcome is None for outcome in dataset.success):
+        return episodes
+    kept = [episode for episode in episodes if dataset.success[episode] is True]
+    if not kept:
+        raise DatasetError(
+            f'{dataset.path}: none of {len(episodes)} episodes of this split is marked as a '
+            'success, so there is nothing to imitate; record or mark some')
+    return kept
+
+
 def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = True) -> Workspace:
     """Open the data and everything frozen that a run needs."""
     spec, settings = model_settings(config, where)
@@ -133,6 +156,8 @@ def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = Tr
                       features.shape[1], features.shape[2])
     warn_of_seen_episodes(config, dataset, held_out)
     whole = isinstance(settings, WorldModelConfig)
+    if not whole:
+        train, held_out = (demonstrations(dataset, part) for part in (train, held_out))
     sizes = {'history': settings.context if whole else settings.history,
              'chunk': settings.horizon if whole else settings.chunk}
     for name, value in zip(('context', 'horizon') if whole else ('history', 'chunk'),
