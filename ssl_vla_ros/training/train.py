@@ -111,8 +111,8 @@ def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
     """
     Episodes worth imitating: the successful ones, where anybody marked outcomes at all.
 
-    An encoder and a world model learn from failures, too; a head would learn to fail. Where outcomes
-    are marked, an unmarked episode was cut short or forgotten, and is left out as well.
+    An encoder and a world model learn from failures, too; a head would learn to fail. Where
+    outcomes are marked, an unmarked episode was cut short or forgotten, and is left out as well.
 
     Raises
     ------
