@@ -86,8 +86,7 @@ class Evaluate(Director):
         status = self.state('policy/status')
         halted = status.get('state') == 'halted'
         success = lifted and bool(self.state('sim_arm/state').get('lifted'))
-        self.switch('policy/enable', False)
-        self._enabled = False
+        self._disable()
         if self._pictures and success:
             film_path = Path(self.value('film'))
             part = film_path.with_name(film_path.name + '.part')
@@ -111,6 +110,26 @@ class Evaluate(Director):
                 if time.monotonic() > end:
                     raise
             self.spin_for(0.2)
+
+    def _disable(self) -> None:
+        """
+        Disable the policy and wait until its halt is over.
+
+        A halt goes on commanding for some ticks and holds the gripper as it is: into the next
+        start it would carry a closed gripper, which no demonstration begins with.
+        """
+        told = self.told('policy/status')
+        self.switch('policy/enable', False)
+        self._enabled = False
+
+        def at_rest() -> bool:
+            status = self.state('policy/status')
+            return (self.told('policy/status') > told and status.get('state') != 'enabled'
+                    and status.get('stopping') is False)
+
+        if not self.wait_until(at_rest, _FRESH_S):
+            raise DirectorError(
+                f'the policy did not end its halt within {_FRESH_S:.0f} s after it was disabled')
 
     def _over(self, number: int) -> Any:
         def over() -> bool:

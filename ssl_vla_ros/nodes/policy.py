@@ -155,7 +155,10 @@ class PolicyNode(ManagedNode):
                 self._halt('too long without ' + ', '.join(
                     f'{name} ({seconds:.2f} s)' for name, seconds in silent.items())
                     + self._skipped)
-            output.stop_step()
+            if output.stopping:
+                output.stop_step()
+                if not output.stopping:
+                    self._publish_status()  # whoever waits for the arm to be left alone
 
     def _on_enable(self, request: Any, response: Any) -> Any:
         with self._lock:
@@ -277,6 +280,7 @@ class PolicyNode(ManagedNode):
         output, mailbox, runner, state = self._output, self._mailbox, self._runner, self._state
         return self._report.status(self._latch, {
             'commands': output.sent if output else 0,
+            'stopping': output.stopping if output else False,
             'clamped': dict(output.limiter.clamped) if output else {},
             'chunks': runner.chunks if runner else 0,
             'dropped': dict(mailbox.drops) if mailbox else {},
