@@ -82,6 +82,7 @@ setup(
             'mypy>=1.10',
             'pydocstyle>=6.1',
             'pytest>=7,<9',
+            'pytest-xdist>=3,<4',
             'rosbags>=0.10,<1',
             'ruff>=0.6',
             'types-PyYAML',

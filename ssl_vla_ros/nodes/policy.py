@@ -155,10 +155,10 @@ class PolicyNode(ManagedNode):
                 self._halt('too long without ' + ', '.join(
                     f'{name} ({seconds:.2f} s)' for name, seconds in silent.items())
                     + self._skipped)
-            if output.stopping:
-                output.stop_step()
-                if not output.stopping:
-                    self._publish_status()  # whoever waits for the arm to be left alone
+            stopping = output.stopping
+            output.stop_step()
+            if stopping and not output.stopping:
+                self._publish_status()  # for whoever waits until the arm is left alone
 
     def _on_enable(self, request: Any, response: Any) -> Any:
         with self._lock:
