@@ -14,6 +14,7 @@ from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.demo.guard import read_json
 from ssl_vla_ros.demo.plan import POLICIES
 from ssl_vla_ros.report.page import FilmStrip, write_report
 from ssl_vla_ros.report.table import demo_table
@@ -24,11 +25,6 @@ from ssl_vla_ros.training.train import cache_directory
 
 if TYPE_CHECKING:
     from ssl_vla_ros.demo.run import Demo
-
-
-def _read(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-    return data
 
 
 def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
@@ -82,32 +78,36 @@ def inference_figures(served: dict[str, Any], rate_hz: int) -> dict[str, float]:
     """
     Figures of the inference node over every process that served rollouts.
 
-    Counts are added up; of latencies the worst process's is taken. ``rate_hz`` is the control rate
-    times the share of control periods, in which a picture came, that brought features.
+    Counts are added up; of latencies the worst process's is taken. A deadline is missed by a
+    control period whose picture came and that brought no features, or features older than one
+    period (``late``). ``rate_hz`` is the control rate times the share of all control periods,
+    those in which the camera was silent among them, that brought features.
     """
     processes = [*served.get('earlier', []), *(
         [served['inference']] if 'inference' in served else [])]
-    periods = sum(item['periods'] for item in processes)
-    missed = sum(item['missed_deadlines'] for item in processes)
-    share = missed / periods if periods else 1.0
+    counts = {key: sum(item.get(key, 0.0) for item in processes) for key in (
+        'periods', 'missed_deadlines', 'late', 'silent_periods', 'clock_jumps')}
+    periods, missed = counts['periods'], counts['missed_deadlines']
     worst = {key: max(item[key] for item in processes if key in item)
              for item in processes for key in item if key.endswith('_ms')}
-    return {'rate_hz': rate_hz * (1.0 - share), 'missed_fraction': share, 'periods': periods,
-            'missed_deadlines': missed, **worst}
+    every = periods + counts['silent_periods']
+    return {'rate_hz': rate_hz * (periods - missed) / every if every else 0.0,
+            'missed_fraction': (missed + counts['late']) / periods if periods else 1.0,
+            **counts, **worst}
 
 
 def make_report(demo: Demo) -> dict[str, Any]:
     """Everything measured, as ``report.json`` holds it."""
     policy = {}
     for name in POLICIES:
-        rollouts = _read(demo.results / f'{name}.json')['rollouts']
+        rollouts = read_json(demo.results / f'{name}.json')['rollouts']
         policy[name] = {'successes': sum(item['success'] for item in rollouts),
                         'rollouts': len(rollouts),
                         'starts': [item['start'] for item in rollouts],
                         'lifted': [item['success'] for item in rollouts]}
     world = open_run(demo.runs / 'world_model').info['metrics']
     encoder = open_run(demo.runs / 'encoder').info['metrics']
-    served = _read(demo.results / 'ssl.json')
+    served = read_json(demo.results / 'ssl.json')
     return {
         'plan': demo.plan.name,
         'policy': policy,
@@ -121,7 +121,7 @@ def make_report(demo: Demo) -> dict[str, Any]:
         'probes': {'ssl': {key.removeprefix('probe.r2.'): value
                            for key, value in encoder.items() if key.startswith('probe.r2.')}},
         'curves': _curves(demo.runs),
-        'parity': _read(demo.bundle / 'manifest.json')['parity'],
+        'parity': read_json(demo.bundle / 'manifest.json')['parity'],
         'stages': demo.stages.get('seconds', {}),
         'wall_s': demo.stages['wall_s'],
         'peak_rss_mb': demo.stages['peak_rss_mb'],

@@ -45,6 +45,13 @@ class HeadPolicy:
                 'of objective behaviour_cloning')
         require_compatible(run.contract, dataset.contract, str(run_path))
         self.contract: Contract = run.contract
+        wanted = {'linear.x', 'linear.y', 'linear.z', 'angular.z', 'gripper'}
+        if (run.contract.limits is None or set(run.contract.action_names) != wanted
+                or not set(run.contract.state_names) <= {*ARM_JOINTS, GRIPPER_JOINT}):
+            raise ConfigError(
+                f'{run_path}: robot {run.contract.robot!r} is not the simulated arm, which has '
+                f'limits, the joints {", ".join((*ARM_JOINTS, GRIPPER_JOINT))} and the actions '
+                f'{", ".join(sorted(wanted))}; rollouts are for heads trained on its data')
         self._config = objective.config
         self._head = objective.head
         self._source = run.config.features
@@ -140,6 +147,7 @@ def roll_out(run_path: Path, data: Path, out: Path, *, seed: int, first_start: i
 
     """
     torch.set_num_threads(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
     policy = HeadPolicy(run_path, Dataset.open(data))
     results: dict[str, Any] = {'rollouts': []}
     if out.exists():

@@ -47,7 +47,7 @@ class ImageNetEncoder(Encoder):
     """
     Frozen EfficientNet-Lite0 (ImageNet), each channel of one stage read as a soft keypoint.
 
-    Pictures are enlarged so that the chosen stage has ``grid`` rows: features are
+    Pictures are enlarged ``scale`` times before ``stage`` (0 … 4) is read: features are
     (batch, cameras · channels, 2), the same readout as the keypoint encoder's.
     """
 

@@ -96,7 +96,7 @@ class Director(PlainNode):
         return self._told.get(topic, 0)
 
     def diagnosed(self, node: str) -> dict[str, str]:
-        """Newest diagnostics whose name ends in ``node``."""
+        """Newest diagnostics whose name contains ``node``."""
         for name, values in self._diagnosed.items():
             if node in name:
                 return values

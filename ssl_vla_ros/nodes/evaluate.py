@@ -45,6 +45,9 @@ class Evaluate(Director):
         self._enabled = False
         self._pictures: list[NDArray[np.uint8]] | None = None
         self.create_subscription(Image, 'camera/front/image_raw', self._film, 5)
+        # Inference works out what somebody listens to: its figures are to hold for all of it.
+        for output in ('prediction', 'surprise'):
+            self.create_subscription(Image, f'inference/{output}', lambda message: None, 1)
 
     def _film(self, message: Image) -> None:
         if self._pictures is not None:
@@ -140,7 +143,9 @@ class Evaluate(Director):
 
     def _inference(self) -> dict[str, float]:
         # Diagnostics come once a second: wait for one that has counted this rollout.
-        if not self.wait_until(lambda: bool(self.diagnosed('inference')), 5.0):
+        before = self.diagnosed('inference')
+        if not self.wait_until(
+                lambda: bool(found := self.diagnosed('inference')) and found is not before, 5.0):
             raise DirectorError('inference publishes no diagnostics; is it active?')
         values = self.diagnosed('inference')
         return {key: float(value) for key, value in values.items() if _is_number(value)}

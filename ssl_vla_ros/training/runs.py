@@ -35,8 +35,10 @@ CHECKPOINT_FILE = 'checkpoint.safetensors'
 
 
 def config_digest(config: TrainConfig) -> str:
-    """SHA-256 of a configuration's content."""
-    text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    """SHA-256 of a configuration's content; threads change the speed of a run, not its meaning."""
+    content = dataclasses.asdict(config)
+    del content['threads']
+    text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
