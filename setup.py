@@ -51,7 +51,6 @@ setup(
         'numpy>=1.21,<3',
         'opencv-python-headless>=4.5,<6',
         'PyYAML>=5.4,<7',
-        'tqdm>=4.57,<5',
         'zstandard>=0.19,<1',
     ],
     extras_require={

@@ -12,6 +12,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from ssl_vla_ros.cli_nodes import add_node_commands
 from ssl_vla_ros.errors import sentence_of, UserError
 
 #: Exit status after Ctrl-C, as shells have it (128 + SIGINT).
@@ -30,47 +31,6 @@ def _bar(done: int, total: int, what: str) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from ssl_vla_ros.demo.run import run_demo
     return run_demo(options.out, options.quick)
-
-
-def _run_node(node: str, parameters: dict[str, object], options: argparse.Namespace) -> int:
-    """Become one of this package's nodes, with the Fast DDS profile that pictures need."""
-    from ssl_vla_ros.demo.places import share
-    from ssl_vla_ros.demo.processes import node_command
-    environment = dict(os.environ)
-    environment.setdefault(
-        'FASTRTPS_DEFAULT_PROFILES_FILE', str(share('config/fastdds_large_image.xml')))
-    command = node_command(node, {**parameters, 'autostart': True,
-                                  'use_sim_time': options.use_sim_time})
-    if options.namespace:
-        command += ['-r', f'__ns:=/{options.namespace.strip("/")}']
-    # The node takes this process's place: signals and exit status are its own.
-    os.execve(command[0], command, environment)
-
-
-def _record(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.contract import load_contract
-    load_contract(options.contract)  # a mistake is told before anything starts
-    return _run_node('recorder', {
-        'contract': options.contract.resolve(), 'session_dir': options.session.resolve(),
-        'task': options.task}, options)
-
-
-def _infer(options: argparse.Namespace) -> int:
-    return _run_bundle_node('inference', options)
-
-
-def _act(options: argparse.Namespace) -> int:
-    return _run_bundle_node('policy', options)
-
-
-def _run_bundle_node(node: str, options: argparse.Namespace) -> int:
-    from ssl_vla_ros.runtime.manifest import read_manifest
-    read_manifest(options.bundle)
-    parameters: dict[str, object] = {
-        'bundle': options.bundle.resolve(), 'backend': options.backend}
-    if options.contract:
-        parameters['contract'] = options.contract.resolve()
-    return _run_node(node, parameters, options)
 
 
 def _episodes_list(options: argparse.Namespace) -> int:
@@ -217,11 +177,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _add_node_options(part: argparse.ArgumentParser) -> None:
-    part.add_argument('--namespace', default='', help='of the robot: topics are relative to it')
-    part.add_argument('--use-sim-time', action='store_true', help='take the time from /clock')
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Every subcommand with its options."""
     parser = argparse.ArgumentParser(
@@ -279,19 +234,7 @@ def make_parser() -> argparse.ArgumentParser:
     part.add_argument('bundle', type=Path)
     part.add_argument('--contract', type=Path, help='robot it is to run on')
     part.add_argument('--backend', default='auto', choices=['auto', 'cpu', 'cuda', 'tensorrt'])
-    part = command(groups, 'record', _record, 'run the recorder node')
-    part.add_argument('--contract', type=Path, required=True, help='robot contract (YAML)')
-    part.add_argument('--session', type=Path, required=True, help='where episodes go')
-    part.add_argument('--task', default='', help='what is being done, in words')
-    _add_node_options(part)
-    for name, run, text in (('infer', _infer, 'run the inference node'),
-                            ('act', _act, 'run the policy node, disabled until it is enabled')):
-        part = command(groups, name, run, text)
-        part.add_argument('--bundle', type=Path, required=True)
-        part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
-        part.add_argument('--backend', default='auto',
-                          choices=['auto', 'cpu', 'cuda', 'tensorrt'])
-        _add_node_options(part)
+    add_node_commands(command, groups)
     part = command(groups, 'rollout', _rollout, 'lifts of a head on the simulated arm, in process')
     part.add_argument('run', type=Path)
     part.add_argument('--data', type=Path, required=True)

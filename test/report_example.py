@@ -13,6 +13,7 @@ def example_report() -> dict[str, Any]:
     return {
         'policy': {
             'ssl': {'successes': 17, 'rollouts': 20},
+            'ssl_in_process': {'successes': 18, 'rollouts': 20},
             'true_pose': {'successes': 20, 'rollouts': 20},
             'random': {'successes': 3, 'rollouts': 20},
             'imagenet': {'successes': 9, 'rollouts': 20},

@@ -42,6 +42,7 @@ ROOMS: dict[str, set[str] | None] = {
     'report': set(),
     'demo': None,
     'cli': None,
+    'cli_nodes': {'demo', 'runtime'},
 }
 ROS = {
     'action_msgs', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'launch',

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
 import subprocess
@@ -13,6 +12,8 @@ import sys
 
 import pytest
 from ssl_vla_ros import cli
+from ssl_vla_ros.contract import load_contract
+from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'config' / 'train' / 'keypoints.yaml'
@@ -244,12 +245,22 @@ def test_ctrl_c_ends_with_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert 'the same command continues' in err
 
 
-def test_real_rollouts_go_on_where_they_ended(tmp_path: Path) -> None:
-    """The results file alone decides what is left: enough results need no simulator."""
-    pytest.importorskip('torch', reason='torch is not installed')
-    broken = tmp_path / 'results.json'
-    broken.write_text(json.dumps([1]))
-    done = run('rollout', str(tmp_path), '--data', str(tmp_path), '--out', str(broken))
+@pytest.mark.parametrize('command', ['record', 'infer', 'act'])
+def test_a_node_without_ros_says_what_to_source(tmp_path: Path, command: str) -> None:
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    contract = str(ROOT / 'config' / 'robots' / 'sim_ur5e.yaml')
+    if command == 'record':
+        words = ['record', '--contract', contract, '--session', str(tmp_path / 'session')]
+    else:
+        bundle = make_bundle(tmp_path / 'bundle', load_contract(contract))
+        words = [command, '--bundle', str(bundle)]
+    code = ('import sys; from importlib import util; find = util.find_spec\n'
+            'util.find_spec = lambda name, *rest: None if name == "rclpy" else find(name, *rest)\n'
+            f'from ssl_vla_ros.cli import main\nsys.exit(main({words!r}))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60, check=False)
     assert done.returncode == 2
-    one_sentence(done.stderr)
-    assert broken.read_text() == '[1]'
+    assert one_sentence(done.stderr) == (
+        'error: ROS 2 is not in this environment (no Python package rclpy); run: source '
+        '/opt/ros/jazzy/setup.bash')
+    assert not (tmp_path / 'session').exists()

@@ -28,15 +28,15 @@ def test_a_grandchild_counts() -> None:
                           stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b'ready\n'
-        assert 200.0 < tree_rss_mb(child.pid) < 280.0
-        assert tree_rss_mb() - before > 195.0
+        assert 209.0 < tree_rss_mb(child.pid) < 290.0
+        assert tree_rss_mb() - before > 204.0
         child.communicate()
     assert tree_rss_mb(child.pid) == 0.0
 
 
 def test_what_is_outside_the_tree_does_not_count() -> None:
     resident = int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-    assert abs(tree_rss_mb() - resident / 2**20) < 20.0
+    assert abs(tree_rss_mb() - resident / 1e6) < 20.0
 
 
 def test_a_process_with_a_strange_name_stops_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('mujoco', reason='MuJoCo is not installed')
 pytest.importorskip('torch', reason='torch is not installed')
 
-from ssl_vla_ros.demo.plan import POLICIES, QUICK  # noqa: E402, I100
+from ssl_vla_ros.demo.plan import IN_PROCESS, QUICK  # noqa: E402, I100
 from ssl_vla_ros.episodes.reader import Episode, list_episodes  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -139,14 +139,14 @@ def test_a_quick_demo_through_everything_a_user_does_to_it(start: Callable[[], D
     demo = start()
     status, text = demo.end()
     assert status == 0, text
-    assert 'frozen SSL encoder' in text
+    assert 'SSL encoder, via nodes' in text
     assert json.loads((demo.work / 'bundle' / 'manifest.json').read_text())['files'] == digest
     check_report(demo)
 
 
 def check_report(demo: Demo) -> None:
     report = json.loads((demo.out / 'report.json').read_text())
-    assert set(report['policy']) == set(POLICIES)
+    assert set(report['policy']) == {'ssl', *IN_PROCESS}
     for name, row in report['policy'].items():
         wanted = QUICK.rollouts if name == 'ssl' else QUICK.baseline_rollouts
         assert row['rollouts'] == wanted
@@ -169,7 +169,11 @@ def check_report(demo: Demo) -> None:
     assert len(good) == QUICK.episodes
     # The time of all three runs together.
     assert report['wall_s'] > sum(report['stages'].values()) * 0.9
-    assert set(report['stages']) >= {'record', 'build', 'pretrain', 'export', 'act', 'compare'}
+    assert set(report['stages']) >= {'record', 'build', 'pretrain', 'export', 'act', 'compare',
+                                      'report'}
     assert 500.0 < report['peak_rss_mb'] < 6 * 1024
     page = (demo.out / 'report.html').read_text()
     assert page.startswith('<!') and len(page) > 10_000
+    # A rollout is to be seen, also where none succeeded.
+    assert report['film']['success'] in (True, False)
+    assert '<video' in page and (demo.out / 'rollout.mp4').stat().st_size > 1000

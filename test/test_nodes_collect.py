@@ -155,7 +155,7 @@ def node_of(parent: int, module: str) -> int:
 def test_a_recorder_killed_in_mid_episode_costs_the_demo_one_sentence(
         ros_domain: int, tmp_path: Path) -> None:
     pytest.importorskip('torch', reason='torch is not installed')
-    from ssl_vla_ros.demo.run import Demo
+    from ssl_vla_ros.demo.stages import Demo
     demo = Demo(tmp_path, dataclasses.replace(QUICK, episodes=2))
     demo.work.mkdir()
 

@@ -13,6 +13,7 @@ import signal
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -35,6 +36,7 @@ class Rig:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self.result = folder / 'result.json'
+        self.film = folder / 'film.npy'
         self._stack = stack
 
     def start_nodes(self) -> None:
@@ -51,7 +53,8 @@ class Rig:
         return self._stack.enter_context(running(module, self.folder, **parameters))
 
     def evaluate(self, rollouts: int) -> NodeProcess:
-        return self.start('evaluate', rollouts=rollouts, limit_s=1.5, result=self.result)
+        return self.start('evaluate', rollouts=rollouts, limit_s=1.5, result=self.result,
+                          film=self.film)
 
     def rollouts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.result.read_text())['rollouts']
@@ -89,6 +92,12 @@ def test_rollouts_are_counted_and_an_interrupted_evaluation_goes_on(rig: Rig) ->
     for key in ('age_p50_ms', 'age_p99_ms', 'missed_fraction', 'rate_hz'):
         assert measured['inference'][key] >= 0.0
     assert measured['policy']['state'] in ('enabled', 'disabled', 'halted')
+    # There is no success to show: the first rollout is kept, and said to be none.
+    assert measured['film'] == {'start': 0, 'success': False}
+    film = np.load(rig.film, allow_pickle=False)
+    assert film.dtype == np.uint8 and film.shape[1:] == (128, 128, 3)
+    assert 0.7 * 20 * first['seconds'] < len(film) < 1.1 * 20 * first['seconds'] + 10
+    before = rig.film.stat().st_mtime_ns
 
     # Stopped while the policy moves the arm: it is disabled, and the rollout does not count.
     with robot() as me:
@@ -105,6 +114,7 @@ def test_rollouts_are_counted_and_an_interrupted_evaluation_goes_on(rig: Rig) ->
     assert evaluate.process.wait(60.0) == 0, evaluate.log
     assert [item['start'] for item in rig.rollouts()] == [0, 1, 2]
     assert rig.rollouts()[0] == first
+    assert rig.film.stat().st_mtime_ns == before
     assert not list(rig.folder.glob('*.part'))
 
 

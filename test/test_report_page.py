@@ -98,6 +98,15 @@ def test_empty_report_says_not_run_everywhere() -> None:
     assert page.links == []
 
 
+@pytest.mark.parametrize(('film', 'words'), [
+    ({'start': 3, 'success': True}, 'Start 3: the first that lifted the cube.'),
+    ({'start': 0, 'success': False}, 'Start 0: not lifted; no rollout was.'),
+    ({}, ''), ({'start': None, 'success': True}, '')])
+def test_the_video_says_what_it_shows(film: dict[str, object], words: str) -> None:
+    page = Page(render_report({'film': film}, video=encode_mp4(_pictures(2, 0), 20)))
+    assert page.sections['A rollout'].strip() == words
+
+
 def test_strip_with_a_missing_picture_is_refused() -> None:
     with pytest.raises(ValueError, match='2 predicted'):
         FilmStrip(_pictures(3, 0), _pictures(2, 1), ['+1', '+2', '+3'])

@@ -12,7 +12,7 @@ import pytest
 av = pytest.importorskip('av', reason='PyAV is not installed')
 
 import numpy as np  # noqa: E402, I100
-from ssl_vla_ros.report.video import encode_mp4, side_by_side, write_mp4  # noqa: E402
+from ssl_vla_ros.report.video import encode_mp4, write_mp4  # noqa: E402
 
 
 def _frames(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -65,10 +65,3 @@ def test_file_is_written_whole(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ['a.mp4']
     with av.open(str(path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 3
-
-
-def test_side_by_side() -> None:
-    left, right = np.zeros((4, 5, 3), np.uint8), np.full((4, 6, 3), 255, np.uint8)
-    row = side_by_side(left, right, gap=2)
-    assert row.shape == (4, 13, 3)
-    assert (row[:, :5] == 0).all() and (row[:, 7:] == 255).all()

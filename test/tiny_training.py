@@ -23,6 +23,10 @@ SMALL: dict[str, dict[str, Any]] = {
     'keypoints': {
         'steps': 6, 'batch_size': 4, 'height': SIZE, 'width': SIZE, 'precision': '32-true',
         'model': {'keypoints': 4, 'channels': 8, 'appearance': 2}},
+    'mae': {
+        'steps': 6, 'batch_size': 4, 'height': SIZE, 'width': SIZE, 'precision': '32-true',
+        'model': {'channels': 8, 'depth': 1, 'heads': 2, 'decoder_channels': 8,
+                  'decoder_depth': 1, 'decoder_heads': 2}},
     'world_model': {
         'steps': 6, 'batch_size': 8,
         'model': {'context': 2, 'horizon': 3, 'width': 16, 'depth': 1, 'heads': 2}},

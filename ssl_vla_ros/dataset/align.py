@@ -151,7 +151,7 @@ def align_episode(episode: Episode, contract: Contract) -> AlignedEpisode:
     over = {track.label: ~(skews[track.label] <= np.float32(contract.sync.max_skew_s))
             for track in needed}
     flagged = np.any(list(over.values()), axis=0)
-    _refuse_bad(episode, contract, over, skews, lost, limits)
+    _refuse_bad(episode, contract, over, skews, lost)
     joined = {
         kind: np.concatenate(parts, axis=1) if parts else np.empty((len(ticks), 0))
         for kind, parts in values.items()}
@@ -227,8 +227,8 @@ def _window(episode: Episode, contract: Contract, needed: Sequence[_Track], peri
 
 
 def _refuse_bad(episode: Episode, contract: Contract, over: Mapping[str, NDArray[np.bool_]],
-                skews: Mapping[str, NDArray[np.float32]], lost: Mapping[str, int],
-                limits: tuple[str, str]) -> None:
+                skews: Mapping[str, NDArray[np.float32]], lost: Mapping[str, int]
+                ) -> None:
     flagged = np.any(list(over.values()), axis=0)
     count, total = int(flagged.sum()) + sum(lost.values()), len(flagged) + sum(lost.values())
     if count <= contract.sync.max_flagged_fraction * total:

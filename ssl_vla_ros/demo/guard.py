@@ -11,6 +11,8 @@ import json
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 from ssl_vla_ros.errors import UserError
@@ -81,3 +83,41 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f'{path}: holds no JSON object; delete it, and the same command makes it '
                         'anew')
     return data
+
+
+def read_rollouts(path: Path) -> dict[str, Any]:
+    """
+    Read the results of rollouts.
+
+    Raises
+    ------
+    UserError
+        If they are broken, or hold no list of rollouts.
+
+    """
+    data = read_json(path)
+    rollouts = data.get('rollouts')
+    if not isinstance(rollouts, list) or not all(
+            isinstance(item, dict) and isinstance(item.get('success'), bool)
+            and isinstance(item.get('start'), int) for item in rollouts):
+        raise UserError(f'{path}: rollouts is no list of starts and successes; delete it, and the '
+                        'same command makes it anew')
+    return data
+
+
+def check_simulator() -> None:
+    """
+    Try in a process of its own whether the simulated arm can run; a driver may crash.
+
+    Raises
+    ------
+    UserError
+        If it cannot: known before the first minute, rather than after it.
+
+    """
+    found = subprocess.run(
+        [sys.executable, '-m', 'ssl_vla_ros.sim.check'], capture_output=True, text=True,
+        check=False)
+    if found.returncode:
+        lines = found.stderr.strip().splitlines() or [f'it ended with {found.returncode}']
+        raise UserError(lines[-1].removeprefix('error: '))

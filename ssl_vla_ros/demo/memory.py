@@ -12,7 +12,7 @@ _PAGE = os.sysconf('SC_PAGE_SIZE')
 
 def tree_rss_mb(root: int | None = None) -> float:
     """
-    Resident memory of a process and its descendants, in MiB.
+    Resident memory of a process and its descendants, in megabytes (10⁶ bytes).
 
     Pages shared between processes count in each, so the figure is an upper bound.
     """
@@ -36,4 +36,4 @@ def tree_rss_mb(root: int | None = None) -> float:
             ancestor = parents[ancestor]
         if ancestor == root:
             total += resident[pid]
-    return total / 2 ** 20
+    return total / 1e6

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Rows of the table, and the ``features`` each head is trained on.
+#: Heads that are trained, and the ``features`` each is trained on.
 POLICIES = {
     'ssl': 'encoder',
     'true_pose': 'true_pose',
@@ -14,6 +14,9 @@ POLICIES = {
     'imagenet': 'imagenet',
     'proprioception': 'none',
 }
+#: Rows that are rolled out in this machine's processes, without ROS, and the head of each. Ours is
+#: among them: beside the other rows, nothing but its features differs.
+IN_PROCESS = {'ssl_in_process' if name == 'ssl' else name: name for name in POLICIES}
 #: Starts of the recorded demonstrations and of the rollouts come from different sequences.
 RECORD_SEED = 1
 ROLLOUT_SEED = 77

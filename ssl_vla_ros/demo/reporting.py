@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import json
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +15,16 @@ from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
-from ssl_vla_ros.demo.guard import read_json
-from ssl_vla_ros.demo.plan import POLICIES
+from ssl_vla_ros.demo.guard import read_json, read_rollouts
+from ssl_vla_ros.demo.plan import IN_PROCESS
+from ssl_vla_ros.demo.stages import Demo
 from ssl_vla_ros.report.page import FilmStrip, write_report
 from ssl_vla_ros.report.table import demo_table
 from ssl_vla_ros.report.video import write_mp4
+from ssl_vla_ros.report.wilson import wilson_interval
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.training.runs import open_run
 from ssl_vla_ros.training.train import cache_directory
-
-if TYPE_CHECKING:
-    from ssl_vla_ros.demo.run import Demo
 
 
 def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
@@ -34,7 +34,10 @@ def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
         file = path / 'metrics.jsonl'
         if not file.exists():
             continue
-        lines = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+        lines = []
+        for text in file.read_text(encoding='utf-8').splitlines():
+            with suppress(ValueError):  # a power cut may have torn the last line
+                lines.append(json.loads(text))
         curves[path.name] = {
             'loss': [[line['step'], line['loss']] for line in lines if 'loss' in line]}
     return curves
@@ -96,21 +99,29 @@ def inference_figures(served: dict[str, Any], rate_hz: int) -> dict[str, float]:
             **counts, **worst}
 
 
-def make_report(demo: Demo) -> dict[str, Any]:
-    """Everything measured, as ``report.json`` holds it."""
-    policy = {}
-    for name in POLICIES:
-        rollouts = read_json(demo.results / f'{name}.json')['rollouts']
-        policy[name] = {'successes': sum(item['success'] for item in rollouts),
-                        'rollouts': len(rollouts),
-                        'starts': [item['start'] for item in rollouts],
-                        'lifted': [item['success'] for item in rollouts]}
+def policy_row(path: Path) -> dict[str, Any]:
+    """Successes of one policy with their Wilson interval, and which starts they were."""
+    rollouts = read_rollouts(path)['rollouts']
+    successes = sum(item['success'] for item in rollouts)
+    return {'successes': successes, 'rollouts': len(rollouts),
+            'interval': list(wilson_interval(successes, len(rollouts))),
+            'starts': [item['start'] for item in rollouts],
+            'lifted': [item['success'] for item in rollouts]}
+
+
+def make_report(demo: Demo, report_s: float) -> dict[str, Any]:
+    """Everything measured, as ``report.json`` holds it; making it took ``report_s`` so far."""
     world = open_run(demo.runs / 'world_model').info['metrics']
     encoder = open_run(demo.runs / 'encoder').info['metrics']
-    served = read_json(demo.results / 'ssl.json')
+    served = read_rollouts(demo.results / 'ssl.json')
+    seconds = dict(demo.stages.get('seconds', {}))
+    if demo.worked:
+        seconds['report'] = seconds.get('report', 0.0) + report_s
     return {
         'plan': demo.plan.name,
-        'policy': policy,
+        'policy': {name: policy_row(demo.results / f'{name}.json')
+                   for name in ('ssl', *IN_PROCESS)},
+        'film': served.get('film', {}),
         'world_model': {
             'error_ratio_h8': world['error_ratio'][7],
             'error_ratio_h8_shuffled': world['error_ratio_shuffled'][7],
@@ -122,28 +133,31 @@ def make_report(demo: Demo) -> dict[str, Any]:
                            for key, value in encoder.items() if key.startswith('probe.r2.')}},
         'curves': _curves(demo.runs),
         'parity': read_json(demo.bundle / 'manifest.json')['parity'],
-        'stages': demo.stages.get('seconds', {}),
-        'wall_s': demo.stages['wall_s'],
-        'peak_rss_mb': demo.stages['peak_rss_mb'],
+        'stages': seconds,
+        'wall_s': demo.wall_s(),
+        'peak_rss_mb': demo.memory.peak_mb,
     }
 
 
-def write_reports(demo: Demo) -> None:
-    """Write report.json, report.html and rollout.mp4 into the demo's directory; show the table."""
-    report = make_report(demo)
-    part = demo.out / 'report.json.part'
-    part.write_text(json.dumps(report, indent=1), encoding='utf-8')
-    part.replace(demo.out / 'report.json')
-    film = demo.results / 'film.npy'
-    video: Path | None = None
-    if film.exists():
-        video = demo.out / 'rollout.mp4'
-        frames = np.load(film, allow_pickle=False)
-        write_mp4(video, list(frames.repeat(3, axis=1).repeat(3, axis=2)), 20)
-    write_report(demo.out / 'report.html', report, title=f'ssl_vla demo ({demo.plan.name})',
-                 film_strip=film_strip(demo), video=video)
-    print()
-    print(demo_table(report))
-    print(f'\nReport: {demo.out / "report.html"} (figures: {demo.out / "report.json"})')
-    print('Next, with a robot of your own: write config/robots/NAME.yaml, then\n'
-          '  ros2 launch ssl_vla_ros recorder.launch.py contract:=NAME.yaml session_dir:=SESSION')
+def write_reports(demo: Demo) -> str:
+    """Write report.json, report.html and rollout.mp4; returns the table for the terminal."""
+    with demo.stage(8, 'report') as shown:
+        if demo.worked:
+            demo.work_begins()
+        strip = film_strip(demo)
+        video: Path | None = None
+        if demo.film.exists():
+            video = demo.out / 'rollout.mp4'
+            frames = np.load(demo.film, allow_pickle=False)
+            write_mp4(video, list(frames.repeat(3, axis=1).repeat(3, axis=2)), 20)
+        report = make_report(demo, shown.seconds)
+        write_report(demo.out / 'report.html', report, title=f'ssl_vla demo ({demo.plan.name})',
+                     film_strip=strip, video=video)
+        part = demo.out / 'report.json.part'
+        part.write_text(json.dumps(report, indent=1), encoding='utf-8')
+        part.replace(demo.out / 'report.json')
+        shown.done(f'{demo.out / "report.html"}')
+    return (f'{demo_table(report)}\n\n'
+            f'Report: {demo.out / "report.html"} (figures: {demo.out / "report.json"})\n'
+            'Next, with a robot of your own: write config/robots/NAME.yaml, then\n  ros2 launch '
+            'ssl_vla_ros recorder.launch.py contract:=NAME.yaml session_dir:=SESSION')

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
-from ssl_vla_ros.demo.guard import read_json
+from ssl_vla_ros.demo.guard import read_rollouts
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
@@ -23,7 +24,7 @@ from ssl_vla_ros.sim.lift import (
     CONTROL_RATE_HZ, CONTROL_SUBSTEPS, draw_start, LiftSim, Start)
 from ssl_vla_ros.sim.scene import ARM_JOINTS, GRIPPER_JOINT
 from ssl_vla_ros.training.features import encoder_digest
-from ssl_vla_ros.training.runs import open_run
+from ssl_vla_ros.training.runs import MODEL_FILE, open_run
 from ssl_vla_ros.training.train import frozen_encoder
 import torch
 
@@ -145,13 +146,26 @@ def roll_out(run_path: Path, data: Path, out: Path, *, seed: int, first_start: i
     on_rollout
         Told (done, wanted, lifted) after each.
 
+    Raises
+    ------
+    ConfigError
+        If the run is no head for this arm, or ``out`` holds rollouts of another head or of other
+        starts.
+
     """
     torch.set_num_threads(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     policy = HeadPolicy(run_path, Dataset.open(data))
-    results: dict[str, Any] = {'rollouts': []}
+    about = {'head': hashlib.sha256((run_path / MODEL_FILE).read_bytes()).hexdigest(),
+             'seed': seed, 'first_start': first_start}
+    results: dict[str, Any] = {**about, 'rollouts': []}
     if out.exists():
-        results = read_json(out)
+        results = read_rollouts(out)
+        for key, value in about.items():
+            if results.get(key) != value:
+                raise ConfigError(
+                    f'{out}: {key} is {str(results.get(key))[:12]}, now {str(value)[:12]}: these '
+                    'are other rollouts; choose another --out, or delete it')
     done = results['rollouts']
     if len(done) < rollouts:
         sim = LiftSim(render=policy.needs_pictures)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssl_vla_ros.errors import ConfigError, MissingDependencyError
 from ssl_vla_ros.networks.encoder import Encoder
-from ssl_vla_ros.networks.keypoints import spatial_soft_argmax
+from ssl_vla_ros.networks.keypoints import channel_keypoints
 from ssl_vla_ros.networks.torchvision_ops import declare_missing_operators
 import torch
 from torch import nn, Tensor
@@ -90,8 +90,4 @@ class ImageNetEncoder(Encoder):
         maps: Tensor = trunk.forward_intermediates(
             pictures, indices=[self._stage], intermediates_only=True,
             stop_early=True)[0]
-        # Standardise each channel over the picture: activations differ in scale by magnitudes.
-        maps = maps - maps.mean(dim=(2, 3), keepdim=True)
-        maps = maps / maps.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)
-        points = spatial_soft_argmax(2.0 * maps)
-        return points.view(len(images), self.tokens, 2)
+        return channel_keypoints(maps, 2.0).view(len(images), self.tokens, 2)

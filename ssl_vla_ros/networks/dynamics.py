@@ -5,32 +5,9 @@
 from __future__ import annotations
 
 from ssl_vla_ros.networks.normalise import Standardise
+from ssl_vla_ros.networks.transformer import Block
 import torch
 from torch import nn, Tensor
-from torch.nn import functional
-
-
-class _Block(nn.Module):
-    """One pre-norm transformer block with causal attention."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, steps, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, steps, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, steps, width))
-        added: Tensor = x + self.mlp(self.norm2(x))
-        return added
 
 
 class LatentDynamics(nn.Module):
@@ -67,8 +44,6 @@ class LatentDynamics(nn.Module):
                             ('horizon', horizon), ('width', width), ('heads', heads)):
             if value < 1:
                 raise ValueError(f'{name} is {value}, must be at least 1')
-        if width % heads:
-            raise ValueError(f'width is {width}, must be a multiple of heads ({heads})')
         self.tokens = tokens
         self.dim = dim
         self.context = context
@@ -77,7 +52,7 @@ class LatentDynamics(nn.Module):
         self.actions = Standardise(action_size)
         self.embed = nn.Linear(tokens * dim + action_size, width)
         self.position = nn.Parameter(0.02 * torch.randn(context, width))
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, causal=True) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.change = nn.Linear(width, tokens * dim)
         # Starts as "nothing changes", the baseline it has to beat.

@@ -40,6 +40,31 @@ def spatial_soft_argmax(logits: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
+def channel_keypoints(maps: Tensor, sharpness: float) -> Tensor:
+    """
+    Where each channel of a network that was not trained for it is most active.
+
+    Each channel is standardised over the picture first: activations differ in scale by magnitudes.
+
+    Parameters
+    ----------
+    maps
+        (batch, channels, height, width).
+    sharpness
+        Inverse temperature of the softmax.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch, channels, 2), as ``spatial_soft_argmax``.
+
+    """
+    maps = maps.float()
+    maps = maps - maps.mean(dim=(2, 3), keepdim=True)
+    maps = maps / maps.std(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+    return spatial_soft_argmax(sharpness * maps)
+
+
 class _Trunk(nn.Module):
     """Pictures of one camera to maps at a quarter of their size."""
 

@@ -37,13 +37,15 @@ class Evaluate(Director):
         self.declare('first_start', 0, 'start number of the first rollout', low=0)
         self.declare('limit_s', 6.5, 'of one rollout, seconds of the steady clock', low=0.5)
         self.declare('result', '', 'JSON file for the results', read_only=True)
-        self.declare('film', '', 'numpy file for the pictures of the first success; empty: none',
+        self.declare('film', '', 'numpy file for the pictures of the first success, or of the '
+                     'first rollout while there is none; empty: none',
                      read_only=True)
         for topic in ('sim_arm/state', 'policy/status'):
             self.watch(topic)
         self.watch_diagnostics()
         self._enabled = False
-        self._pictures: list[NDArray[np.uint8]] | None = None
+        self._pictures: list[NDArray[np.uint8]] | None = None   # of the rollout that runs
+        self._taken: list[NDArray[np.uint8]] = []               # of the one before
         self.create_subscription(Image, 'camera/front/image_raw', self._film, 5)
         # Inference works out what somebody listens to: its figures are to hold for all of it.
         for output in ('prediction', 'surprise'):
@@ -66,8 +68,13 @@ class Evaluate(Director):
             results.setdefault('earlier', []).append(results.pop('inference'))
         print(f'rolled out {len(done)} {wanted}', flush=True)
         while len(done) < wanted:
-            film = bool(self.value('film')) and not Path(self.value('film')).exists()
-            done.append(self._roll_out(self.value('first_start') + len(done), film))
+            number = self.value('first_start') + len(done)
+            # The first success is kept; until there is one, the first rollout.
+            wanted_film = self.value('film') and not results.get('film', {}).get('success')
+            done.append(self._roll_out(number, bool(wanted_film)))
+            if wanted_film and (done[-1]['success'] or 'film' not in results):
+                _save_film(Path(self.value('film')), self._taken)
+                results['film'] = {'start': number, 'success': done[-1]['success']}
             results['inference'] = self._inference()
             results['policy'] = self.state('policy/status')
             part = path.with_name(path.name + '.part')
@@ -89,14 +96,8 @@ class Evaluate(Director):
         status = self.state('policy/status')
         halted = status.get('state') == 'halted'
         success = lifted and bool(self.state('sim_arm/state').get('lifted'))
+        self._taken, self._pictures = self._pictures or [], None
         self._disable()
-        if self._pictures and success:
-            film_path = Path(self.value('film'))
-            part = film_path.with_name(film_path.name + '.part')
-            with part.open('wb') as file:
-                np.save(file, np.stack(self._pictures))
-            part.replace(film_path)
-        self._pictures = None
         return {'start': number, 'success': success, 'seconds': time.monotonic() - began,
                 'halted': str(status.get('reason', '')) if halted else ''}
 
@@ -169,6 +170,15 @@ def _read_results(path: Path) -> dict[str, Any]:
             f'{path}: broken ({type(error).__name__}: {error}); delete it to evaluate anew'
         ) from error
     return results
+
+
+def _save_film(path: Path, pictures: list[NDArray[np.uint8]]) -> None:
+    if not pictures:
+        raise DirectorError('no picture of the front camera came during a rollout')
+    part = path.with_name(path.name + '.part')
+    with part.open('wb') as file:
+        np.save(file, np.stack(pictures))
+    part.replace(path)
 
 
 def _is_number(text: str) -> bool:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from ssl_vla_ros.objectives.base import Objective, ObjectiveSpec
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from ssl_vla_ros.objectives.keypoints import KeypointAutoencoder, KeypointConfig
+from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
 from ssl_vla_ros.objectives.world_model import WorldModel, WorldModelConfig
 
 OBJECTIVES: dict[str, ObjectiveSpec] = {
     'keypoints': ObjectiveSpec(KeypointAutoencoder, KeypointConfig, 'frames'),
+    'mae': ObjectiveSpec(MaskedAutoencoder, MaskedAutoencoderConfig, 'frames'),
     'world_model': ObjectiveSpec(WorldModel, WorldModelConfig, 'windows'),
     'behaviour_cloning': ObjectiveSpec(BehaviourCloning, BehaviourCloningConfig, 'windows'),
 }

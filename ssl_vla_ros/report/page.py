@@ -77,7 +77,7 @@ def render_report(
         ('Policies, closed loop', _policies(report)),
         ('World model', _world_model(part(report, 'world_model'))),
         ('Predicted beside real', _film_strip(film_strip)),
-        ('A rollout', _video(video)),
+        ('A rollout', _video(video, part(report, 'film'))),
         ('Inference', _inference(part(report, 'inference'))),
         ('Messages recorded', _recording(report)),
         ('Probes of frozen features', _probes(part(report, 'probes'))),
@@ -125,7 +125,9 @@ def _policies(report: Mapping[str, Any]) -> str:
         rows.append((label, None if row is None else (
             row.rate, row.low, row.high, f'{row.successes} of {row.rollouts}')))
     return (rate_plot(rows, missing=NOT_RUN)
-            + '<p>Share of rollouts that lifted the cube, with 95 % Wilson intervals.</p>')
+            + '<p>Share of rollouts that lifted the cube, with 95 % Wilson intervals; the same '
+              'starts for each. The first row ran through the nodes in real time, with their '
+              'latency; the others in process, without any.</p>')
 
 
 def _world_model(world_model: Mapping[str, Any]) -> str:
@@ -163,10 +165,16 @@ def _film_strip(strip: FilmStrip | None) -> str:
             f'<tbody>{"".join(rows)}</tbody></table></div>')
 
 
-def _video(video: bytes | None) -> str:
+def _video(video: bytes | None, film: Mapping[str, Any]) -> str:
     if video is None:
         return _missing()
-    return f'<video controls loop muted playsinline src="{_uri("video/mp4", video)}"></video>'
+    start, lifted = number(film, 'start'), film.get('success')
+    note = ''
+    if start is not None and isinstance(lifted, bool):
+        how = 'the first that lifted the cube' if lifted else 'not lifted; no rollout was'
+        note = f'<p>Start {start:.0f}: {how}.</p>'
+    source = _uri('video/mp4', video)
+    return f'{note}<video controls loop muted playsinline src="{source}"></video>'
 
 
 def _inference(inference: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ def demo_table(report: Mapping[str, Any]) -> str:
     """
     lines = [f'{"policy":<{_LABEL}}{"lifted":>9}{"success":>9}   95 % interval (Wilson)']
     lines += [_policy(report, key, label) for key, label in POLICIES.items()]
+    if 'policy' in report:
+        lines.append('  (all but the first in process, so without the latency of nodes)')
     lines += _world_model(part(report, 'world_model'))
     lines.append(_inference(part(report, 'inference')))
     lines += _recording(report)

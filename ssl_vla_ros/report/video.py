@@ -98,14 +98,3 @@ def replace_bytes(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def side_by_side(
-    *pictures: NDArray[np.uint8], gap: int = 2,
-) -> NDArray[np.uint8]:
-    """Pictures (H, W, 3) of one height in a row, with a grey gap of some pixels between."""
-    bar = np.full((pictures[0].shape[0], gap, 3), 128, dtype=np.uint8)
-    row: list[NDArray[np.uint8]] = [pictures[0]]
-    for picture in pictures[1:]:
-        row += [bar, picture]
-    return np.concatenate(row, axis=1)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_vla_ros.sim.geometry import square_yaw, Vector, yaw_of, yaw_pose
+from ssl_vla_ros.sim.rendering import make_renderer, mujoco
 from ssl_vla_ros.sim.scene import (
     ARM_JOINTS, build_model, CAMERAS, CUBE_HALF_SIZE, GRIPPER_CLOSED_RAD, TIMESTEP_S)
 from ssl_vla_ros.sim.sensor import CameraSensor
@@ -79,6 +79,11 @@ class LiftSim:
     render
         Whether ``image`` may be called. A simulator without pictures needs no OpenGL.
 
+    Raises
+    ------
+    MissingDependencyError
+        If pictures are wanted and cannot be rendered here.
+
     """
 
     def __init__(self, height: int = 128, width: int = 128, render: bool = True) -> None:
@@ -95,7 +100,7 @@ class LiftSim:
         self._sensor = CameraSensor(tuple(CAMERAS))
         self._renderer: mujoco.Renderer | None = None
         if render:
-            self._renderer = mujoco.Renderer(self.model, height, width)
+            self._renderer = make_renderer(self.model, height, width)
             flags = self._renderer.scene.flags
             flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
             flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

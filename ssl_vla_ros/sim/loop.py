@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.errors import MissingDependencyError
 from ssl_vla_ros.sim.commands import CommandInbox
 from ssl_vla_ros.sim.geometry import Vector
 from ssl_vla_ros.sim.lift import (
@@ -169,13 +168,7 @@ class SimLoop:
                 answer(None, 'the simulator has stopped')
 
     def _make(self) -> LiftSim:
-        try:
-            sim = LiftSim(*self._size)
-        except Exception as error:
-            raise MissingDependencyError(
-                f'cannot set up the simulator: {error}; its pictures need EGL (on Debian and '
-                'Ubuntu: apt install libegl1 libgl1), or MUJOCO_GL=osmesa and libosmesa6'
-            ) from error
+        sim = LiftSim(*self._size)
         sim.reset(draw_start(self._seed, self._start))
         self._outputs.on_ready({camera: sim.focal_length(camera) for camera in CAMERAS})
         return sim

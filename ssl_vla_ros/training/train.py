@@ -93,7 +93,7 @@ def frozen_encoder(config: TrainConfig, dataset: Dataset, where: str) -> Encoder
     return run.encoder()
 
 
-def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path, quiet: bool
+def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path
               ) -> tuple[NDArray[np.float32], str]:
     encoder = frozen_encoder(config, dataset, where)
     if encoder is None:
@@ -130,7 +130,7 @@ def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
     return kept
 
 
-def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = True) -> Workspace:
+def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
     """Open the data and everything frozen that a run needs."""
     spec, settings = model_settings(config, where)
     dataset = Dataset.open(data)
@@ -149,7 +149,7 @@ def make_workspace(config: TrainConfig, data: Path, where: str, quiet: bool = Tr
             episode_rows(dataset.lengths, train), config.batch_size, config.seed)
         shape = DataShape(cameras, config.height, config.width, states, actions)
         return Workspace(dataset, config, cache, train, held_out, shape, source, None, '')
-    features, digest = _features(config, dataset, where, data, quiet)
+    features, digest = _features(config, dataset, where, data)
     table = Table(features, dataset.column('observation.state').astype(np.float32),
                   dataset.column('action').astype(np.float32), tuple(dataset.lengths))
     shape = DataShape(cameras, config.height, config.width, states, actions,
@@ -249,7 +249,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
     if config.threads:
         torch.set_num_threads(config.threads)
     with terminate_as_interrupt(), exclusive(out):
-        work = make_workspace(config, data, where, quiet)
+        work = make_workspace(config, data, where)
         run = begin_run(out, config, work.dataset.contract, work.shape, work.dataset.digest(),
                         work.features_digest)
         if run.complete:

@@ -1,0 +1,85 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The subcommands of ``ssl_vla`` that become a ROS node: record, infer, act."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from ssl_vla_ros.errors import MissingDependencyError
+
+#: Adds one subcommand to a group: (group, name, what it runs, one line about it).
+AddCommand = Callable[[Any, str, Callable[[argparse.Namespace], int], str],
+                      argparse.ArgumentParser]
+
+
+def add_node_commands(command: AddCommand, groups: Any) -> None:
+    """Add record, infer and act to the command line."""
+    part = command(groups, 'record', _record, 'run the recorder node')
+    part.add_argument('--contract', type=Path, required=True, help='robot contract (YAML)')
+    part.add_argument('--session', type=Path, required=True, help='where episodes go')
+    part.add_argument('--task', default='', help='what is being done, in words')
+    _add_options(part)
+    for name, run, text in (('infer', _infer, 'run the inference node'),
+                            ('act', _act, 'run the policy node, disabled until it is enabled')):
+        part = command(groups, name, run, text)
+        part.add_argument('--bundle', type=Path, required=True)
+        part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
+        part.add_argument('--backend', default='auto',
+                          choices=['auto', 'cpu', 'cuda', 'tensorrt'])
+        _add_options(part)
+
+
+def _add_options(part: argparse.ArgumentParser) -> None:
+    part.add_argument('--namespace', default='', help='of the robot: topics are relative to it')
+    part.add_argument('--use-sim-time', action='store_true', help='take the time from /clock')
+
+
+def _run_node(node: str, parameters: dict[str, object], options: argparse.Namespace) -> int:
+    """Become one of this package's nodes, with the Fast DDS profile that pictures need."""
+    from ssl_vla_ros.demo.places import share
+    from ssl_vla_ros.demo.processes import node_command
+    if importlib.util.find_spec('rclpy') is None:
+        raise MissingDependencyError(
+            'ROS 2 is not in this environment (no Python package rclpy); run: '
+            'source /opt/ros/jazzy/setup.bash')
+    environment = dict(os.environ)
+    environment.setdefault(
+        'FASTRTPS_DEFAULT_PROFILES_FILE', str(share('config/fastdds_large_image.xml')))
+    command = node_command(node, {**parameters, 'autostart': True,
+                                  'use_sim_time': options.use_sim_time})
+    if options.namespace:
+        command += ['-r', f'__ns:=/{options.namespace.strip("/")}']
+    # The node takes this process's place: signals and exit status are its own.
+    os.execve(command[0], command, environment)
+
+
+def _record(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.contract import load_contract
+    load_contract(options.contract)  # a mistake is told before anything starts
+    return _run_node('recorder', {
+        'contract': options.contract.resolve(), 'session_dir': options.session.resolve(),
+        'task': options.task}, options)
+
+
+def _infer(options: argparse.Namespace) -> int:
+    return _run_bundle_node('inference', options)
+
+
+def _act(options: argparse.Namespace) -> int:
+    return _run_bundle_node('policy', options)
+
+
+def _run_bundle_node(node: str, options: argparse.Namespace) -> int:
+    from ssl_vla_ros.runtime.manifest import read_manifest
+    read_manifest(options.bundle)
+    parameters: dict[str, object] = {
+        'bundle': options.bundle.resolve(), 'backend': options.backend}
+    if options.contract:
+        parameters['contract'] = options.contract.resolve()
+    return _run_node(node, parameters, options)

@@ -1,0 +1,143 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The masked autoencoder: what it hides, what it sees, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ssl_vla_ros.augment.image import PhotometricConfig
+from ssl_vla_ros.networks.vit import patchify, ViTEncoder
+from ssl_vla_ros.objectives.base import DataShape
+from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig, random_patches
+from tiny_training import draw, SIZE
+import torch
+
+SHAPE = DataShape(1, SIZE, SIZE, 2, 2)
+SMALL = {'channels': 24, 'depth': 2, 'heads': 2, 'decoder_channels': 24, 'decoder_depth': 1,
+         'decoder_heads': 2}
+STILL = PhotometricConfig(0.0, 0.0, 0.0)
+
+
+def scene(count: int, seed: int) -> torch.Tensor:
+    positions = np.random.default_rng(seed).uniform(0.0, 1.0, (count, 2)).astype(np.float32)
+    return torch.from_numpy(draw(positions))[:, None]
+
+
+def small(**changes: object) -> MaskedAutoencoder:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {**SMALL, **changes}
+    return MaskedAutoencoder(SHAPE, MaskedAutoencoderConfig(**settings))
+
+
+def test_patches_are_cut_row_by_row_with_colours_innermost() -> None:
+    pictures = torch.arange(2 * 4 * 6 * 3).view(2, 4, 6, 3)
+    found = patchify(pictures, 2)
+    assert found.shape == (2, 6, 12)
+    for number in range(6):
+        row, column = divmod(number, 3)
+        block = pictures[:, 2 * row:2 * row + 2, 2 * column:2 * column + 2]
+        assert torch.equal(found[:, number], block.reshape(2, -1))
+
+
+def test_every_sample_hides_as_many_patches_and_keeps_the_others() -> None:
+    keep, mask = random_patches(
+        50, 144, 0.75, torch.Generator().manual_seed(0), torch.device('cpu'))
+    assert keep.shape == (50, 36)
+    assert mask.sum(1).tolist() == [108] * 50
+    assert not bool(mask.gather(1, keep).any())
+    assert all(len(set(row)) == 36 for row in keep.tolist())
+    # Over samples, every patch has its turn: 108 of 144 hidden, give or take four deviations.
+    assert bool(((mask.float().mean(0) - 0.75).abs() < 0.25).all())
+    again, _ = random_patches(
+        50, 144, 0.75, torch.Generator().manual_seed(0), torch.device('cpu'))
+    assert torch.equal(keep, again)
+
+
+def test_hidden_patches_never_reach_the_encoder() -> None:
+    trunk = small().encoder.trunk.eval()
+    patches = torch.randn(3, 16, 192)
+    keep, mask = random_patches(3, 16, 0.75, torch.Generator().manual_seed(1), patches.device)
+    changed = patches.clone()
+    changed[mask] += 1.0
+    with torch.no_grad():
+        assert torch.equal(trunk(patches, keep), trunk(changed, keep))
+        # Negative control: shown, they matter.
+        assert not torch.equal(trunk(patches), trunk(changed))
+
+
+def test_a_patch_keeps_its_place_and_its_camera_wherever_it_stands_in_the_order() -> None:
+    torch.manual_seed(0)
+    encoder = ViTEncoder(2, SIZE, SIZE, channels=8, depth=1, heads=2).eval()
+    patches = torch.randn(4, 16, 192)
+    everything = torch.arange(16).expand(4, -1)
+    mixed = everything.flip(1)
+    with torch.no_grad():
+        straight = encoder.trunk(patches, everything)
+        turned = encoder.trunk(patches, mixed)
+        assert torch.allclose(straight[:, 1:], turned[:, 1:].flip(1), atol=1e-6)
+        assert torch.allclose(straight, encoder.trunk(patches), atol=1e-6)
+        same = patches[:1].expand(2, -1, -1)
+        assert not torch.allclose(*encoder.trunk(same), atol=1e-3)
+
+
+def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> None:
+    objective = small(photometric=STILL, normalise_patches=False)
+    images = scene(4, 0)
+    loss = objective({'images': images}, torch.Generator().manual_seed(3))['loss']
+    found = float(loss.detach())
+    generator = torch.Generator().manual_seed(3)
+    torch.rand(4, 1, 1, 1, 1, generator=generator)   # exposure
+    torch.rand(4, 1, 1, 1, 3, generator=generator)   # white balance
+    torch.randn(images.shape, generator=generator)   # sensor noise
+    patches = patchify(images[:, 0].float() / 127.5 - 1.0, 8)
+    keep, mask = random_patches(4, 16, 0.75, generator, images.device)
+    with torch.no_grad():
+        drawn = objective.decoder(objective.encoder.trunk(patches, keep), keep)
+    expected = [float((drawn[i, n] - patches[i, n]).square().mean())
+                for i in range(4) for n in range(16) if mask[i, n]]
+    assert found == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_it_learns_to_draw_what_is_hidden() -> None:
+    objective = small()
+    images = scene(128, 0)
+    optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(150):
+        pick = torch.randint(0, len(images), (32,), generator=generator)
+        loss = objective({'images': images[pick]}, generator)['loss']
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    # 191/192 is what predicting zero costs; below it, something was learned from the neighbours.
+    assert np.mean(losses[-10:]) < 0.9 * 191 / 192
+    assert losses[0] > 0.9 * 191 / 192
+
+
+def test_features_are_points_of_every_channel_and_camera() -> None:
+    encoder = ViTEncoder(2, SIZE, SIZE, channels=8, depth=1, heads=2).eval()
+    images = scene(6, 0).repeat(1, 2, 1, 1, 1)
+    with torch.no_grad():
+        features = encoder(images)
+        assert features.shape == (6, 16, 2)
+        assert float(features.abs().max()) <= 1.0
+        assert torch.allclose(encoder(images[:1]), features[:1], atol=1e-5)
+    with pytest.raises(ValueError, match='this encoder takes'):
+        encoder(images[:, :1])
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'mask_ratio': 1.0}, 'mask_ratio is 1.0: of 16 patches 0 would stay visible'),
+    ({'mask_ratio': 0.0}, 'mask_ratio is 0.0: of 16 patches 16 would stay visible'),
+    ({'patch': 7}, r'patch is 7, but height and width \(32, 32\) must be multiples of it'),
+    ({'patch': 0}, 'patch is 0, must be at least 1'),
+    ({'heads': 5}, r'width is 24, must be a multiple of heads \(5\)'),
+])
+def test_settings_that_cannot_work_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
