@@ -126,8 +126,13 @@ def _after_training(objective: str, options: argparse.Namespace) -> str:
 
 def _probe(options: argparse.Namespace) -> int:
     from ssl_vla_ros.training.compare import probe_table
-    for name, values in probe_table(options.run, options.data, _bar).items():
+    table = probe_table(options.run, options.data, _bar)
+    for name, values in table.items():
         print(f'{name:<16} ' + '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
+    if options.out:
+        from ssl_vla_ros.training.runs import write_json
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.out, dict(table))
     return 0
 
 
@@ -223,6 +228,7 @@ def make_parser() -> argparse.ArgumentParser:
     part = command(groups, 'probe', _probe, 'what can be read off an encoder, beside baselines')
     part.add_argument('run', type=Path)
     part.add_argument('--data', type=Path, required=True)
+    part.add_argument('--out', type=Path, help='JSON file for the figures, beside the table')
     part = command(groups, 'export', _export, 'export runs to one bundle, with proof of parity')
     part.add_argument('run', type=Path, help='the pretraining run')
     part.add_argument('--out', type=Path, required=True)

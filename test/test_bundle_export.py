@@ -58,6 +58,21 @@ def windows(dataset: Dataset, length: int) -> np.ndarray:
 
 
 @torch.no_grad()
+def test_an_encoder_alone_and_of_another_kind_is_a_bundle(runs: Runs, tmp_path: Path) -> None:
+    """A masked autoencoder has nothing that draws pictures from its features alone."""
+    run = train(small_config('mae'), runs.data, tmp_path / 'mae', quiet=True)
+    done = export_bundle(run.path, tmp_path / 'bundle', runs.data)
+    assert set(done.parity) == {'encoder.onnx'}
+    loaded = load_bundle(done.path, backend='cpu')
+    images = windows(runs.dataset, 4)
+    np.testing.assert_allclose(
+        np.stack([loaded.encode(image) for image in images]),
+        run.encoder()(torch.from_numpy(images)), atol=1e-4)
+    assert loaded.manifest.encoder.objective == 'mae'
+    assert loaded.manifest.decoder is None and loaded.manifest.head is None
+
+
+@torch.no_grad()
 def test_the_runtime_gives_what_torch_gives(runs: Runs, bundle: Path) -> None:
     loaded = load_bundle(bundle, backend='cpu')
     images = windows(runs.dataset, 4)

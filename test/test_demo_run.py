@@ -169,8 +169,9 @@ def check_report(demo: Demo) -> None:
     assert len(good) == QUICK.episodes
     # The time of all three runs together.
     assert report['wall_s'] > sum(report['stages'].values()) * 0.9
-    assert set(report['stages']) >= {'record', 'build', 'pretrain', 'export', 'act', 'compare',
-                                      'report'}
+    assert set(report['stages']) >= {
+        'record', 'build', 'pretrain', 'export', 'act', 'compare', 'report'}
+    assert set(report['probes']) == {'keypoints', 'random encoder', 'PCA of pixels'}
     assert 500.0 < report['peak_rss_mb'] < 6 * 1024
     page = (demo.out / 'report.html').read_text()
     assert page.startswith('<!') and len(page) > 10_000

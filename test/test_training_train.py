@@ -25,7 +25,8 @@ from ssl_vla_ros.training.checkpoint import load_nested
 from ssl_vla_ros.training.features import encode_rows, encoder_digest, feature_table
 from ssl_vla_ros.training.module import terminate_as_interrupt
 from ssl_vla_ros.training.runs import exclusive, open_run, Run
-from ssl_vla_ros.training.train import cache_directory, make_workspace, train
+from ssl_vla_ros.training.train import train
+from ssl_vla_ros.training.workspace import cache_directory, make_workspace
 from tiny_training import CONFIGS, small_config, small_words, write_toy
 import torch
 
@@ -58,6 +59,7 @@ def files(directory: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(('objective', 'number', 'changes'), [
     ('keypoints', signal.SIGTERM, {'precision': 'bf16-mixed'}),
+    ('mae', signal.SIGINT, {}),
     ('behaviour_cloning', signal.SIGINT, {'features': 'none'}),
 ])
 def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(
@@ -65,7 +67,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_for_bit(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small_config(objective, steps=STEPS, **changes)
     straight = train(config, data, tmp_path / 'straight', quiet=True)
-    source = FrameSource if objective == 'keypoints' else WindowSource
+    source = FrameSource if objective in ('keypoints', 'mae') else WindowSource
     original: Callable[..., dict[str, torch.Tensor]] = source.batch
 
     def batch(self: object, step: int) -> dict[str, torch.Tensor]:

@@ -26,7 +26,7 @@ from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
 from ssl_vla_ros.objectives.world_model import WorldModel
 from ssl_vla_ros.training.features import encode_rows, encoder_digest
 from ssl_vla_ros.training.runs import open_run, Run
-from ssl_vla_ros.training.train import cache_directory
+from ssl_vla_ros.training.workspace import cache_directory
 import torch
 
 #: Real frames the parity report is made on.

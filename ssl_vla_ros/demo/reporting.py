@@ -24,7 +24,7 @@ from ssl_vla_ros.report.video import write_mp4
 from ssl_vla_ros.report.wilson import wilson_interval
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.training.runs import open_run
-from ssl_vla_ros.training.train import cache_directory
+from ssl_vla_ros.training.workspace import cache_directory
 
 
 def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
@@ -112,7 +112,6 @@ def policy_row(path: Path) -> dict[str, Any]:
 def make_report(demo: Demo, report_s: float) -> dict[str, Any]:
     """Everything measured, as ``report.json`` holds it; making it took ``report_s`` so far."""
     world = open_run(demo.runs / 'world_model').info['metrics']
-    encoder = open_run(demo.runs / 'encoder').info['metrics']
     served = read_rollouts(demo.results / 'ssl.json')
     seconds = dict(demo.stages.get('seconds', {}))
     if demo.worked:
@@ -129,8 +128,7 @@ def make_report(demo: Demo, report_s: float) -> dict[str, Any]:
             'error_by_horizon_shuffled': world['error_ratio_shuffled']},
         'inference': inference_figures(served, load_contract(demo.contract).rate_hz),
         'recording': demo.accounts(),
-        'probes': {'ssl': {key.removeprefix('probe.r2.'): value
-                           for key, value in encoder.items() if key.startswith('probe.r2.')}},
+        'probes': read_json(demo.probes),
         'curves': _curves(demo.runs),
         'parity': read_json(demo.bundle / 'manifest.json')['parity'],
         'stages': seconds,

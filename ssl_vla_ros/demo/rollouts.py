@@ -25,7 +25,7 @@ from ssl_vla_ros.sim.lift import (
 from ssl_vla_ros.sim.scene import ARM_JOINTS, GRIPPER_JOINT
 from ssl_vla_ros.training.features import encoder_digest
 from ssl_vla_ros.training.runs import MODEL_FILE, open_run
-from ssl_vla_ros.training.train import frozen_encoder
+from ssl_vla_ros.training.workspace import frozen_encoder
 import torch
 
 #: A rollout that has not lifted the cube by then has failed; the same as over the nodes.

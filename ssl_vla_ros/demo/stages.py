@@ -40,6 +40,7 @@ class Demo:
         self.logs = self.work / 'logs'
         self.contract = share('config/robots/sim_ur5e.yaml')
         self.film = self.results / 'film.npy'
+        self.probes = self.work / 'probes.json'
         self._file = self.work / 'stages.json'
         self.stages: dict[str, Any] = {}
         if self._file.exists():
@@ -267,15 +268,20 @@ class Demo:
         return result.exists() and len(read_rollouts(result)['rollouts']) >= wanted
 
     def compare(self) -> None:
-        """Roll every head out in process, from the same starts."""
+        """Probe the encoder beside baselines; roll every head out in process, same starts."""
         plan = self.plan
-        with self.stage(7, 'compare', 'policies') as shown:
+        encoder = self.runs / 'encoder'
+        with self.stage(7, 'compare', 'done') as shown:
             jobs = []
+            if self.made_from(fingerprint(files=[encoder / _WEIGHTS]), self.probes):
+                self.work_begins()
+                jobs.append(Job('probe', (
+                    'probe', str(encoder), '--data', str(self.data), '--out', str(self.probes))))
             for row, head in IN_PROCESS.items():
                 run, result = self.runs / f'head_{head}', self.results / f'{row}.json'
                 # The encoder, too: a random one has weights of its own, but the same making.
                 self.made_from(fingerprint(
-                    [str(ROLLOUT_SEED)], [run / _WEIGHTS, self.runs / 'encoder' / _WEIGHTS]),
+                    [str(ROLLOUT_SEED)], [run / _WEIGHTS, encoder / _WEIGHTS]),
                     result)
                 if not self._rolled_out(result, plan.baseline_rollouts):
                     self.work_begins()

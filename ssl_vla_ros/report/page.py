@@ -205,7 +205,10 @@ def _probes(probes: Mapping[str, Any]) -> str:
         return _missing()
     return _table(('encoder', *targets), [
         (encoder, *(shown(number(part(probes, encoder), target), '{:.3f}') for target in targets))
-        for encoder in probes]) + '<p>R² on held-out episodes; 1 is perfect.</p>'
+        for encoder in probes]) + (
+            '<p>std: deviation of the features; RankMe: their effective rank; R2: of a ridge '
+            'probe to the joints and, where recorded, the scene, on held-out episodes; 1 is '
+            'perfect, 0 is what guessing the mean gives.</p>')
 
 
 def _curves(curves: Mapping[str, Any]) -> str:

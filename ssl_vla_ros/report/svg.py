@@ -65,8 +65,10 @@ def line_plot(
     values = [y for _, y in points] + ([reference[0]] if reference else [])
     logarithmic = min(values) > 0.0 and max(values) > 50.0 * min(values)
     x_axis = _Axis([x for x, _ in points], _LEFT, width - _RIGHT)
-    y_axis = _Axis(values, height - _BOTTOM, _TOP, logarithmic=logarithmic, pad=0.05)
-    parts = _frame(width, height, x_axis, y_axis, x_label,
+    # Names of several lines stand above the plot, where no line can cross them.
+    top = _TOP + (_LINE_HEIGHT * (len(series) + 0.5) if len(series) > 1 else 0.0)
+    y_axis = _Axis(values, height - _BOTTOM, top, logarithmic=logarithmic, pad=0.05)
+    parts = _frame(width, height, top, x_axis, y_axis, x_label,
                    y_label + (' (log)' if logarithmic else ''))
     if reference:
         y = y_axis.at(reference[0])
@@ -78,7 +80,7 @@ def line_plot(
         colour = COLOURS[index % len(COLOURS)]
         parts.append(_line(name, thinned(line), x_axis, y_axis, colour, markers))
         if len(series) > 1:
-            y = _TOP + _LINE_HEIGHT * (index + 0.8)
+            y = _LINE_HEIGHT * (index + 0.8)
             parts.append(
                 f'<rect x="{_LEFT + 8:.1f}" y="{y - 8:.1f}" width="12" height="4" '
                 f'fill="{colour}"/><text x="{_LEFT + 25:.1f}" y="{y:.1f}">{escape(name)}</text>')
@@ -181,13 +183,13 @@ def _line(name: str, line: Points, x_axis: _Axis, y_axis: _Axis, colour: str,
             f'<title>{escape(name)}</title></path>' + ''.join(dots))
 
 
-def _frame(width: int, height: int, x_axis: _Axis, y_axis: _Axis, x_label: str,
+def _frame(width: int, height: int, top: float, x_axis: _Axis, y_axis: _Axis, x_label: str,
            y_label: str) -> list[str]:
-    bottom, middle = height - _BOTTOM, 0.5 * (height - _BOTTOM + _TOP)
+    bottom, middle = height - _BOTTOM, 0.5 * (height - _BOTTOM + top)
     parts = []
     for tick in x_axis.ticks():
         x = x_axis.at(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} {_TOP:.1f}V{bottom:.1f}"/>'
+        parts.append(f'<path class="grid" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
                      f'<text x="{x:.1f}" y="{bottom + 15:.1f}" text-anchor="middle">'
                      f'{tick:.6g}</text>')
     for tick in y_axis.ticks():

@@ -20,7 +20,8 @@ from ssl_vla_ros.training.batches import episode_rows
 from ssl_vla_ros.training.features import encode_rows
 from ssl_vla_ros.training.probes import probe, ProbeResult
 from ssl_vla_ros.training.runs import build_objective, open_run
-from ssl_vla_ros.training.train import cache_directory, probe_targets
+from ssl_vla_ros.training.train import probe_targets
+from ssl_vla_ros.training.workspace import cache_directory
 
 #: Rows probed at most, and principal components of the pixels.
 _MOST = 4000

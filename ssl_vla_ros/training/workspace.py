@@ -1,0 +1,156 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run works on: its dataset, the split, frozen features, batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from ssl_vla_ros.contract import require_compatible
+from ssl_vla_ros.dataset.cache import FrameCache
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.errors import ConfigError, DatasetError
+from ssl_vla_ros.networks.backbone import ImageNetEncoder
+from ssl_vla_ros.networks.encoder import Encoder
+from ssl_vla_ros.objectives.base import DataShape
+from ssl_vla_ros.objectives.world_model import WorldModelConfig
+from ssl_vla_ros.training.batches import (
+    BatchSource, episode_rows, FrameSource, Table, WindowSource)
+from ssl_vla_ros.training.config import TrainConfig
+from ssl_vla_ros.training.features import encoder_digest, feature_table, scene_pose
+from ssl_vla_ros.training.runs import (
+    build_objective, model_settings, open_run, warn_of_seen_episodes)
+
+
+@dataclass
+class Workspace:
+    """What a run is made of: data, split, frozen features and batches."""
+
+    dataset: Dataset
+    config: TrainConfig
+    cache: FrameCache | None
+    train: list[int]
+    held_out: list[int]
+    shape: DataShape
+    source: BatchSource
+    held_out_source: WindowSource | None
+    features_digest: str
+
+
+def cache_directory(data: Path) -> Path:
+    """Where decoded frames and features of a dataset are kept: beside it, never in it."""
+    whole = Path(os.path.abspath(data))  # '.' has no name to add to
+    return whole.with_name(whole.name + '.cache')
+
+
+def frozen_encoder(config: TrainConfig, dataset: Dataset, where: str) -> Encoder | None:
+    """
+    Load the encoder whose features are trained on; None where no pictures are.
+
+    Raises
+    ------
+    ConfigError
+        If the run named by ``encoder`` does not fit.
+
+    """
+    if config.features in ('none', 'true_pose'):
+        return None
+    cameras = len(dataset.camera_names)
+    if config.features == 'imagenet':
+        return ImageNetEncoder(cameras, config.height, config.width).eval()
+    if not config.encoder:
+        raise ConfigError(
+            f'{where}: encoder is empty; give the run whose frozen encoder is used, '
+            'encoder=RUN')
+    run = open_run(config.encoder)
+    require_compatible(run.contract, dataset.contract, f'{run.path}')
+    if config.features == 'random':
+        # The same architecture with fresh weights: what the architecture alone is worth.
+        fresh = build_objective(run.config, run.shape, where)
+        found = getattr(fresh, 'encoder', None)
+        assert isinstance(found, Encoder)
+        return found.eval().requires_grad_(False)
+    return run.encoder()
+
+
+def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path
+              ) -> tuple[NDArray[np.float32], str]:
+    encoder = frozen_encoder(config, dataset, where)
+    if encoder is None:
+        if config.features == 'none':
+            return np.zeros((dataset.num_rows, 0, 0), dtype=np.float32), 'none'
+        pose = scene_pose(dataset.contract, dataset.column('observation.evaluation'))
+        return pose[:, None, :], 'true_pose'
+    cache = FrameCache.build(
+        dataset, encoder.height, encoder.width, cache_directory(data) / 'frames')
+    table = feature_table(encoder, dataset, cache, cache_directory(data) / 'features')
+    return table, encoder_digest(encoder)
+
+
+def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
+    """
+    Episodes worth imitating: the successful ones, where anybody marked outcomes at all.
+
+    An encoder and a world model learn from failures, too; a head would learn to fail. Where
+    outcomes are marked, an unmarked episode was cut short or forgotten, and is left out as well.
+
+    Raises
+    ------
+    DatasetError
+        If outcomes are marked and none of the episodes is a success.
+
+    """
+    if all(outcome is None for outcome in dataset.success):
+        return episodes
+    kept = [episode for episode in episodes if dataset.success[episode] is True]
+    if not kept:
+        raise DatasetError(
+            f'{dataset.path}: none of {len(episodes)} episodes of this split is marked as a '
+            'success, so there is nothing to imitate; record or mark some')
+    return kept
+
+
+def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
+    """Open the data and everything frozen that a run needs."""
+    spec, settings = model_settings(config, where)
+    dataset = Dataset.open(data)
+    if not dataset.camera_names:
+        raise DatasetError(f'{data}: the dataset has no camera; there is nothing to encode')
+    train, held_out = split_episodes(
+        len(dataset.lengths), config.held_out_fraction, config.split_seed)
+    contract = dataset.contract
+    cameras = len(dataset.camera_names)
+    states, actions = len(contract.state_names), len(contract.action_names)
+    if spec.data == 'frames':
+        cache = FrameCache.build(
+            dataset, config.height, config.width, cache_directory(data) / 'frames')
+        source: BatchSource = FrameSource(
+            [cache.frames(camera) for camera in dataset.camera_names],
+            episode_rows(dataset.lengths, train), config.batch_size, config.seed)
+        shape = DataShape(cameras, config.height, config.width, states, actions)
+        return Workspace(dataset, config, cache, train, held_out, shape, source, None, '')
+    features, digest = _features(config, dataset, where, data)
+    table = Table(features, dataset.column('observation.state').astype(np.float32),
+                  dataset.column('action').astype(np.float32), tuple(dataset.lengths))
+    shape = DataShape(cameras, config.height, config.width, states, actions,
+                      features.shape[1], features.shape[2])
+    warn_of_seen_episodes(config, dataset, held_out)
+    whole = isinstance(settings, WorldModelConfig)
+    if not whole:
+        train, held_out = (demonstrations(dataset, part) for part in (train, held_out))
+    sizes = {'history': settings.context if whole else settings.history,
+             'chunk': settings.horizon if whole else settings.chunk}
+    for name, value in zip(('context', 'horizon') if whole else ('history', 'chunk'),
+                           sizes.values(), strict=True):
+        if value < 1:
+            raise ConfigError(f'{where}: model: {name} is {value}, must be at least 1')
+    window = WindowSource(table, train, **sizes, batch_size=config.batch_size,
+                          seed=config.seed, whole=whole)
+    held = WindowSource(table, held_out, **sizes, batch_size=config.batch_size,
+                        seed=config.seed, whole=whole, split='held-out')
+    return Workspace(dataset, config, None, train, held_out, shape, window, held, digest)
