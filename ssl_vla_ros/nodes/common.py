@@ -19,32 +19,20 @@ Policy, and why:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import math
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult)
-import rclpy
-from rclpy.clock import Clock
-from rclpy.clock import ClockType  # type: ignore[attr-defined]
-from rclpy.executors import SingleThreadedExecutor
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
-from rclpy.utilities import ok
 
 from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.basics import (
+    awake_executor, describe, make_steady_timer, ros_until_signal)
 from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
 
 __all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run']
-
-
-#: How long a signal may wait for the executor, in seconds: the period of its idle wake-up.
-_WAKE_UP_S = 0.1
 
 
 class ManagedNode(LifecycleNode):
@@ -101,19 +89,10 @@ class ManagedNode(LifecycleNode):
             Range of a number, both ends included.
 
         """
-        descriptor = ParameterDescriptor(description=description, read_only=read_only)
-        if low is not None or high is not None:
-            if isinstance(default, int):
-                descriptor.integer_range = [IntegerRange(
-                    from_value=-2**63 if low is None else int(low),
-                    to_value=2**63 - 1 if high is None else int(high), step=0)]
-            else:
-                descriptor.floating_point_range = [FloatingPointRange(
-                    from_value=-math.inf if low is None else float(low),
-                    to_value=math.inf if high is None else float(high), step=0.0)]
         if fixed:
             self._fixed.add(name)
-        self.declare_parameter(name, default, descriptor)
+        self.declare_parameter(name, default, describe(
+            default, description, read_only=read_only, low=low, high=high))
 
     def value(self, name: str) -> Any:
         """Value of a parameter."""
@@ -210,7 +189,7 @@ class ManagedNode(LifecycleNode):
 
     def steady_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Timer that a jump of ROS time does not touch."""
-        return self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return make_steady_timer(self, period_s, callback)
 
 
 def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
@@ -231,42 +210,33 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
         raised (the reason is on stderr or in the log).
 
     """
-    stopping: list[int] = []
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stopping.append(number)
-
-    # Before rclpy starts: a signal during start-up ends the process cleanly, too.
-    previous = {number: signal.signal(number, on_signal)
-                for number in (signal.SIGINT, signal.SIGTERM)}
-    node: ManagedNode | None = None
-    status = 0
     try:
-        rclpy.init(args=None if args is None else list(args),
-                   signal_handler_options=SignalHandlerOptions.NO)
+        with ros_until_signal(args) as stopping:
+            return _live(factory, stopping)
+    except Exception as error:  # a wrong command line, for rclpy
+        print(f'cannot start: {error}', file=sys.stderr)
+        return 1
+
+
+def _live(factory: Callable[[], ManagedNode], stopping: list[int]) -> int:
+    node: ManagedNode | None = None
+    try:
         node = factory()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        # Python runs signal handlers between two bytecodes, never inside the executor's wait.
-        node.steady_timer(_WAKE_UP_S, lambda: None)
+        executor = awake_executor(node)
         if not stopping and node.value('autostart'):
             node.start()
         while not stopping and node.state_label != 'finalized':
             executor.spin_once()
     except Exception as error:
-        status = 1
         if node is None:
             print(f'cannot start: {error}', file=sys.stderr)
         else:
             node.log_failure('ended by an error', error)
+        return 1
     finally:
         if node is not None:
             _end(node)
-        if ok():
-            rclpy.shutdown()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return status
+    return 0
 
 
 def _end(node: ManagedNode) -> None:

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
-import signal
 import sys
 import time
 import traceback
-from types import FrameType
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import ok
 from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.basics import ros_until_signal
 from ssl_vla_ros.nodes.plain import PlainNode
 from ssl_vla_ros.nodes.reporting import LATCHED_QOS
 from std_msgs.msg import String
@@ -64,8 +60,8 @@ class Director(PlainNode):
         self._diagnosed: dict[str, dict[str, str]] = {}
         self._appear_s, self._answer_s = APPEAR_S, ANSWER_S
         self._finishing = False
-        #: Set by a signal.
-        self.stopping = False
+        #: Signals that have come.
+        self.stopping: list[int] = []
 
     # -- watching --------------------------------------------------------------------------
 
@@ -203,33 +199,18 @@ def direct(factory: Callable[[], Director], args: list[str] | None = None) -> in
         mend (one sentence on stderr), 1 for any other error (a traceback).
 
     """
-    stopping: list[int] = []
-    node: Director | None = None
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stopping.append(number)
-        if node is not None:
-            node.stopping = True
-
-    # Before rclpy starts, so that a signal during start-up is kept for later.
-    previous = {number: signal.signal(number, on_signal)
-                for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        node = factory()
-        node.stopping = bool(stopping)
-        status = _play(node)
-    except UserError as error:
-        status = 2
-        print(f'error: {error}', file=sys.stderr)
-    finally:
-        if node is not None:
-            Node.destroy_node(node)
-        if ok():
-            rclpy.shutdown()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return status
+    with ros_until_signal(args) as stopping:
+        node: Director | None = None
+        try:
+            node = factory()
+            node.stopping = stopping
+            return _play(node)
+        except UserError as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 2
+        finally:
+            if node is not None:
+                Node.destroy_node(node)
 
 
 def _play(node: Director) -> int:

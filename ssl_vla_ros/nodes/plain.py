@@ -11,27 +11,17 @@ the process exits with 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import math
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-import rclpy
-from rclpy.clock import Clock
-from rclpy.clock import ClockType  # type: ignore[attr-defined]
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
-from rclpy.utilities import ok
 
 from ssl_vla_ros.errors import UserError
-
-_WAKE_UP_S = 0.1
+from ssl_vla_ros.nodes.basics import (
+    awake_executor, describe, make_steady_timer, ros_until_signal)
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -49,16 +39,8 @@ class PlainNode(Node):
     def declare(self, name: str, default: Any, description: str, *, read_only: bool = False,
                 low: float | None = None, high: float | None = None) -> None:
         """Declare a parameter; ``low`` and ``high`` are its range, both ends included."""
-        descriptor = ParameterDescriptor(description=description, read_only=read_only)
-        if isinstance(default, float):
-            descriptor.floating_point_range = [FloatingPointRange(
-                from_value=-math.inf if low is None else low,
-                to_value=math.inf if high is None else high, step=0.0)]
-        elif isinstance(default, int) and not isinstance(default, bool):
-            descriptor.integer_range = [IntegerRange(
-                from_value=-2**63 if low is None else int(low),
-                to_value=2**63 - 1 if high is None else int(high), step=0)]
-        self.declare_parameter(name, default, descriptor)
+        self.declare_parameter(name, default, describe(
+            default, description, read_only=read_only, low=low, high=high))
 
     def warn(self, text: str) -> None:
         """Log a warning; the same place at most every other second."""
@@ -70,7 +52,7 @@ class PlainNode(Node):
 
     def steady_timer(self, period_s: float, callback: Callable[[], None]) -> Timer:
         """Timer that a jump of ROS time does not touch."""
-        return self.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return make_steady_timer(self, period_s, callback)
 
 
 def run_plain(factory: Callable[[], PlainNode], args: Sequence[str] | None = None) -> int:
@@ -84,39 +66,24 @@ def run_plain(factory: Callable[[], PlainNode], args: Sequence[str] | None = Non
         stderr), 1 after any other error (a traceback on stderr).
 
     """
-    stopping: list[int] = []
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stopping.append(number)
-
-    # Before rclpy starts, so that a signal during start-up ends the process cleanly, too; and
-    # until the very end, so that a second one does not interrupt that.
-    previous = {number: signal.signal(number, on_signal)
-                for number in (signal.SIGINT, signal.SIGTERM)}
-    node: PlainNode | None = None
-    status = 0
     try:
-        rclpy.init(args=None if args is None else list(args),
-                   signal_handler_options=SignalHandlerOptions.NO)
-        node = factory()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        # Python runs signal handlers between two bytecodes, never inside the executor's wait.
-        node.steady_timer(_WAKE_UP_S, lambda: None)
+        with ros_until_signal(args) as stopping:
+            return _live(factory, stopping)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _live(factory: Callable[[], PlainNode], stopping: list[int]) -> int:
+    node = factory()
+    try:
+        executor = awake_executor(node)
         while not stopping:
             executor.spin_once()
-    except UserError as error:
-        status = 2
-        print(f'error: {error}', file=sys.stderr)
-    except Exception:
-        status = 1
-        traceback.print_exc()
     finally:
-        if node is not None:
-            node.close()
-            Node.destroy_node(node)
-        if ok():
-            rclpy.shutdown()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return status
+        node.close()
+        Node.destroy_node(node)
+    return 0

@@ -1,0 +1,86 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What lifecycle nodes and plain nodes share: parameters, steady timers, a life until a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import math
+import signal
+from types import FrameType
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
+from rclpy.utilities import ok
+
+#: How long a signal may wait for the executor, in seconds: the period of its idle wake-up.
+_WAKE_UP_S = 0.1
+
+
+def describe(default: Any, description: str, *, read_only: bool = False,
+             low: float | None = None, high: float | None = None) -> ParameterDescriptor:
+    """Describe a parameter; ``low`` and ``high`` are its range, both ends included."""
+    descriptor = ParameterDescriptor(description=description, read_only=read_only)
+    if low is None and high is None:
+        return descriptor
+    if isinstance(default, int):
+        descriptor.integer_range = [IntegerRange(
+            from_value=-2**63 if low is None else int(low),
+            to_value=2**63 - 1 if high is None else int(high), step=0)]
+    else:
+        descriptor.floating_point_range = [FloatingPointRange(
+            from_value=-math.inf if low is None else float(low),
+            to_value=math.inf if high is None else float(high), step=0.0)]
+    return descriptor
+
+
+def make_steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
+    """Make a timer that a jump of ROS time does not touch."""
+    return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+@contextmanager
+def ros_until_signal(args: Sequence[str] | None) -> Iterator[list[int]]:
+    """
+    Hold rclpy and take SIGINT and SIGTERM; yields the list of signals that have come.
+
+    They are taken before rclpy starts, so that a signal during start-up ends the process cleanly,
+    too, and until the very end, so that a second one does not interrupt that. rclpy's own handlers
+    would invalidate the context at once.
+    """
+    stopping: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    previous = {number: signal.signal(number, on_signal)
+                for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        rclpy.init(args=None if args is None else list(args),
+                   signal_handler_options=SignalHandlerOptions.NO)
+        yield stopping
+    finally:
+        if ok():
+            rclpy.shutdown()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def awake_executor(node: Node) -> SingleThreadedExecutor:
+    """
+    Make the executor of one node, which wakes up now and then without any work.
+
+    Python runs signal handlers between two bytecodes, never inside the executor's wait.
+    """
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    make_steady_timer(node, _WAKE_UP_S, lambda: None)
+    return executor
