@@ -58,7 +58,8 @@ def _episodes_recover(options: argparse.Namespace) -> int:
 def _dataset_build(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
     from ssl_vla_ros.dataset.build import build_dataset
-    contract = load_contract(options.contract) if options.contract else None
+    from ssl_vla_ros.demo.places import own_file
+    contract = load_contract(own_file(options.contract)) if options.contract else None
     report = build_dataset(options.session, options.out, contract, progress=_bar,
                            overwrite=options.overwrite)
     print(report.text())
@@ -98,9 +99,10 @@ def _dataset_info(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.demo.places import own_file
     from ssl_vla_ros.training.config import load_train_config
     from ssl_vla_ros.training.train import train
-    config = load_train_config(options.config, options.overrides)
+    config = load_train_config(own_file(options.config), options.overrides)
     run = train(config, options.data, options.out, where=str(options.config))
     if not run.complete:
         print(f'stopped at step {run.info["step"]} of {config.steps}; the same command goes on')
@@ -151,8 +153,9 @@ def _export(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
+    from ssl_vla_ros.demo.places import own_file
     from ssl_vla_ros.runtime.bundle import load_bundle
-    robot = load_contract(options.contract) if options.contract else None
+    robot = load_contract(own_file(options.contract)) if options.contract else None
     bundle = load_bundle(options.bundle, backend=options.backend, robot=robot)
     bundle.warm_up()
     print(f'{options.bundle}: hashes, shapes and contract are right; runs on {bundle.backend} '

@@ -61,9 +61,11 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
 
 def _record(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
-    load_contract(options.contract)  # a mistake is told before anything starts
+    from ssl_vla_ros.demo.places import own_file
+    contract = own_file(options.contract)
+    load_contract(contract)  # a mistake is told before anything starts
     return _run_node('recorder', {
-        'contract': options.contract.resolve(), 'session_dir': options.session.resolve(),
+        'contract': contract.resolve(), 'session_dir': options.session.resolve(),
         'task': options.task}, options)
 
 
@@ -76,10 +78,11 @@ def _act(options: argparse.Namespace) -> int:
 
 
 def _run_bundle_node(node: str, options: argparse.Namespace) -> int:
+    from ssl_vla_ros.demo.places import own_file
     from ssl_vla_ros.runtime.manifest import read_manifest
     read_manifest(options.bundle)
     parameters: dict[str, object] = {
         'bundle': options.bundle.resolve(), 'backend': options.backend}
     if options.contract:
-        parameters['contract'] = options.contract.resolve()
+        parameters['contract'] = own_file(options.contract).resolve()
     return _run_node(node, parameters, options)

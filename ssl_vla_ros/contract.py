@@ -20,6 +20,7 @@ from typing import Any
 from ssl_vla_ros.contract_types import (
     ActionLimit, Camera, Contract, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
 from ssl_vla_ros.errors import ContractError
+from ssl_vla_ros.yaml_text import load_yaml, yaml_problem
 import yaml
 
 __all__ = [
@@ -96,6 +97,12 @@ class _Section:
         value = self.need(key)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise self.fail(key, value, f'a whole number from {low} to {high}')
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.data.get(key, False)
+        if not isinstance(value, bool):
+            raise self.fail(key, value, 'true or false')
         return value
 
     def number(self, key: str, default: float | None = None, *, low: float = -math.inf,
@@ -189,10 +196,11 @@ def _limits(root: _Section, actions: tuple[Stream, ...], state: tuple[Stream, ..
     action: dict[str, ActionLimit] = {}
     for name in action_names:
         entry = _Section(table.need(name), root.source, f'limits.action.{name}',
-                         ('min', 'max', 'max_step'))
+                         ('min', 'max', 'max_step', 'free_start'))
         low = entry.number('min')
         action[name] = ActionLimit(
-            low, entry.number('max', above=low), entry.number('max_step', above=0.0))
+            low, entry.number('max', above=low), entry.number('max_step', above=0.0),
+            entry.flag('free_start'))
     state_names = [name for stream in state for name in stream.columns]
     table = _Section(part.need('joints'), root.source, 'limits.joints', state_names)
     joints: dict[str, JointLimit] = {}
@@ -281,9 +289,9 @@ def load_contract(path: str | Path) -> Contract:
             f'{path}: cannot read the robot contract: {error}; config/robots/ has examples'
         ) from error
     try:
-        data = yaml.safe_load(text)
+        data = load_yaml(text)
     except yaml.YAMLError as error:
-        raise ContractError(f'{path}: not valid YAML: {" ".join(str(error).split())}') from error
+        raise ContractError(f'{path}: not valid YAML: {yaml_problem(error)}') from error
     return parse_contract(data, str(path))
 
 

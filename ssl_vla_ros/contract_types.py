@@ -67,11 +67,21 @@ class Sync:
 
 @dataclass(frozen=True)
 class ActionLimit:
-    """Range of one commanded value, and the most it may change from one tick to the next."""
+    """
+    Range of one commanded value, and the most it may change from one tick to the next.
+
+    ``max_step`` holds for the first command, too, so a policy is enabled only where the value's
+    start is known: a velocity starts from zero, a value named like one of the state's from there,
+    any other from the last command sent. Where none of these is to be had, ``free_start: true``
+    (``limits.action.NAME.free_start``, false where it is not written) lets the first command be
+    anywhere in the range: for values that are commanded as a whole, such as a gripper's opening,
+    never for a pose that an arm would leap to.
+    """
 
     min: float  # noqa: A003
     max: float  # noqa: A003
     max_step: float
+    free_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,8 @@ class Contract:
                 'input_timeout_s': self.limits.input_timeout_s,
                 'action': {
                     name: {'min': limit.min, 'max': limit.max, 'max_step': limit.max_step}
+                    # Only where it says so: the digests of contracts without it stay as they are.
+                    | ({'free_start': True} if limit.free_start else {})
                     for name, limit in self.limits.action.items()},
                 'joints': {
                     name: {'min': limit.min, 'max': limit.max, 'margin': limit.margin}

@@ -13,8 +13,8 @@ import errno
 
 #: What a user mends: no room, no permission, a file where a directory is wanted.
 _DISK_ERRORS = frozenset((
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
-    errno.EISDIR, errno.ENAMETOOLONG))
+    errno.EEXIST, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG))
 #: Packages that a robot needs not, and the extra of setup.py that brings each.
 _EXTRAS = {
     'av': 'train', 'lightning': 'train', 'mujoco': 'sim', 'onnx': 'train', 'onnxruntime': 'cpu',

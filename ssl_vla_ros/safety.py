@@ -30,8 +30,8 @@ class CommandRefusedError(ValueError):
     Attributes
     ----------
     cause
-        ``nan``, ``length``, ``stale``, ``unknown_joint``, ``joint_position`` or
-        ``joint_velocity``.
+        ``nan``, ``length``, ``stale``, ``unknown_start``, ``unknown_joint``, ``joint_position``
+        or ``joint_velocity``.
 
     """
 
@@ -44,8 +44,10 @@ class CommandLimiter:
     """
     Keep commands inside the contract's limits.
 
-    Each value is clamped to its range, and to within ``max_step`` of the value commanded before.
-    A command of a joint's position keeps that joint's margin and velocity as well.
+    Each value is clamped to its range, and to within ``max_step`` of the value commanded before,
+    the first one to within ``max_step`` of where it starts: without a known start nothing is
+    commanded, unless the contract gives that value ``free_start``. A command of a joint's
+    position keeps that joint's margin and velocity as well.
 
     Parameters
     ----------
@@ -79,6 +81,7 @@ class CommandLimiter:
         self._low = np.array([limits.action[name].min for name in self.names])
         self._high = np.array([limits.action[name].max for name in self.names])
         self._step = np.array([limits.action[name].max_step for name in self.names])
+        self._free = np.array([limits.action[name].free_start for name in self.names])
         for index, name in enumerate(self.names):
             joint = self._joints.get(name)
             if joint is not None:  # the command is this joint's position
@@ -104,10 +107,29 @@ class CommandLimiter:
         """
         Begin anew from values known to be in force.
 
-        A value without a start is clamped to its range alone the first time.
+        A value of ``free_start`` without one is clamped to its range alone the first time.
+
+        Raises
+        ------
+        CommandRefusedError
+            If any other value has no finite start; everything stays as it was.
+
         """
-        self._last = np.array([start.get(name, math.nan) for name in self.names])
+        last = np.array([start.get(name, math.nan) for name in self.names])
+        self._refuse_unknown(last)
+        self._last = last
         self.forget_joints()
+
+    def _refuse_unknown(self, start: Vector) -> None:
+        unknown = [name for name, value, free in zip(self.names, start, self._free, strict=True)
+                   if not (math.isfinite(value) or free and math.isnan(value))]
+        if unknown:
+            raise CommandRefusedError(
+                'unknown_start', f'nothing tells where {", ".join(unknown)} starts, so max_step '
+                "cannot hold for the first command: let a stream of the contract's state carry "
+                'it under the same name or, if its first command may be anywhere in its range, '
+                'write free_start: true under '
+                + ' and '.join(f'limits.action.{name}' for name in unknown))
 
     def forget_joints(self) -> None:
         """Let the next state begin the judging of velocities."""
@@ -120,7 +142,8 @@ class CommandLimiter:
         Raises
         ------
         CommandRefusedError
-            If the command has another length, or a value that is not finite.
+            If the command has another length, or a value that is not finite, or if it would be
+            the first one of a value whose start is unknown.
 
         """
         command = np.asarray(command, np.float64)
@@ -131,6 +154,7 @@ class CommandLimiter:
             bad = [name for name, value in zip(self.names, command, strict=True)
                    if not math.isfinite(value)]
             raise CommandRefusedError('nan', f'the command is not finite in {", ".join(bad)}')
+        self._refuse_unknown(self._last)
         allowed = self._towards(command)
         for index in np.flatnonzero(np.abs(allowed - command) > 1e-9):
             self.clamped[self.names[index]] += 1

@@ -19,12 +19,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = 'ssl_vla_ros'
 #: Everybody may import these.
-BOTTOM = {'contract', 'errors'}
+BOTTOM = {'contract', 'errors', 'yaml_text'}
 #: What each room may import of the others. ``None``: everything.
 ROOMS: dict[str, set[str] | None] = {
     'contract': {'contract_types'},
     'contract_types': set(),
     'errors': set(),
+    'yaml_text': set(),
     'preprocess': set(),
     'safety': set(),
     'messages': set(),
@@ -52,9 +53,8 @@ TORCH = {
     'lightly', 'lightning', 'onnxscript', 'pytorch_lightning', 'timm', 'torch', 'torchvision'}
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
-    'contract', 'contract_types', 'errors', 'preprocess', 'safety', 'messages', 'episodes',
-    'runtime', 'nodes',
-    'sim', 'dataset', 'report'}
+    'contract', 'contract_types', 'errors', 'yaml_text', 'preprocess', 'safety', 'messages',
+    'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'report'}
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ import sys
 import pytest
 from ssl_vla_ros import cli
 from ssl_vla_ros.contract import load_contract
+from ssl_vla_ros.demo.places import own_file
 from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -153,7 +154,7 @@ def test_a_demo_that_cannot_write_says_so(tmp_path: Path) -> None:
     file.write_text('x')
     done = run('demo', '--quick', '--out', str(file))
     assert done.returncode == 2
-    assert f'{file}/quick: cannot be written' in one_sentence(done.stderr)
+    assert f'{file}: cannot be written' in one_sentence(done.stderr)
     assert file.read_text() == 'x'
 
 
@@ -264,3 +265,24 @@ def test_a_node_without_ros_says_what_to_source(tmp_path: Path, command: str) ->
         'error: ROS 2 is not in this environment (no Python package rclpy); run: source '
         '/opt/ros/jazzy/setup.bash')
     assert not (tmp_path / 'session').exists()
+
+
+def test_a_run_s_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
+    pytest.importorskip('torch', reason='torch is not installed')
+    out = tmp_path / 'run'
+    out.write_text('mine')
+    done = run('train', '--config', str(CONFIG), '--data', str(tmp_path), '--out', str(out))
+    assert done.returncode == 2
+    assert f'{out}: File exists' in one_sentence(done.stderr)
+    assert out.read_text() == 'mine'
+
+
+def test_the_package_s_own_files_are_found_from_anywhere(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = Path('config/train/mae.yaml')
+    assert own_file(named) == ROOT / named
+    assert own_file(Path('config/train/none.yaml')) == Path('config/train/none.yaml')
+    named.parent.mkdir(parents=True)
+    named.write_text('')
+    assert own_file(named) == named  # the user's own goes first

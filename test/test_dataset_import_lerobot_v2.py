@@ -204,6 +204,51 @@ def test_lengths_and_lists_are_held_against_the_files(tmp_path: Path) -> None:
     assert 'total_frames is 999' in report.text()
 
 
+def change_line(root: Path, name: str, key: str, value: object) -> None:
+    path = root / 'meta' / name
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1][key] = value
+    path.write_text('\n'.join(map(json.dumps, lines)))
+
+
+@pytest.mark.parametrize(('modality', 'words'), [
+    ({'state': {'arm': {'start': 0}}}, 'the ranges of state do not cover'),
+    ({'state': {'arm': {'start': '0', 'end': '2'}}}, 'the ranges of state do not cover'),
+    ({'state': {'arm': {'start': 0, 'end': 10 ** 12}}}, 'the ranges of state do not cover'),
+    ({'state': ['arm']}, 'the ranges of state do not cover'),
+    ({'video': {'front': KEY}}, 'video is no mapping of mappings'),
+    ({'video': [KEY]}, 'video is no mapping of mappings')])
+def test_odd_groups_are_told_and_not_used(
+        tmp_path: Path, modality: dict[str, Any], words: str) -> None:
+    root = make(tmp_path / 'src')
+    (root / 'meta' / 'modality.json').write_text(json.dumps(modality))
+    report = import_lerobot(root, tmp_path / 'out')
+    assert report.kept == [0, 1, 2]
+    assert words in report.text()
+
+
+def test_odd_splits_and_tasks_are_told(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src', splits=['train'])
+    change_line(root, 'episodes.jsonl', 'tasks', 'close')
+    report = import_lerobot(root, tmp_path / 'out')
+    assert report.kept == [0, 1, 2]
+    assert "splits is ['train'], no mapping" in report.text()
+    assert 'tasks is no list: taken as one sentence' in report.text()
+
+
+@pytest.mark.parametrize(('name', 'key', 'value'), [
+    ('tasks.jsonl', 'task_index', 'a'), ('tasks.jsonl', 'task_index', -1),
+    ('episodes.jsonl', 'length', None), ('episodes.jsonl', 'length', 6.5),
+    ('episodes.jsonl', 'episode_index', True)])
+def test_numbers_that_are_none_are_named_with_their_line(
+        tmp_path: Path, name: str, key: str, value: object) -> None:
+    root = make(tmp_path / 'src')
+    change_line(root, name, key, value)
+    with pytest.raises(DatasetError) as caught:
+        import_lerobot(root, tmp_path / 'out')
+    assert f'{name}: line 2: {key} is {value!r}, must be a whole number' in str(caught.value)
+
+
 def test_a_declared_size_that_is_wrong_is_told(tmp_path: Path) -> None:
     root = make(tmp_path / 'src')
     path = root / 'meta/info.json'
@@ -219,6 +264,7 @@ def test_a_declared_size_that_is_wrong_is_told(tmp_path: Path) -> None:
     ({'fps': 29.97}, 'fps is 29.97, must be a whole number'),
     ({'data_path': '/etc/{secret}'}, 'data_path is .* names no file'),
     ({'features': {}}, "features lacks 'observation.state'"),
+    ({'chunks_size': 'many'}, "chunks_size is 'many', must be a whole number above 0"),
 ])
 def test_a_source_that_cannot_be_used_says_why(
         tmp_path: Path, change: dict[str, Any], reason: str) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 import shutil
+import subprocess
 
 import pytest
+from ssl_vla_ros.demo import guard
 from ssl_vla_ros.demo.guard import check_disk, check_simulator, read_json, read_rollouts
 from ssl_vla_ros.errors import UserError
 
@@ -29,6 +31,21 @@ def test_a_machine_that_cannot_render_is_told_what_to_install(
     sentence = str(caught.value)
     assert sentence.startswith(f'cannot render pictures with MUJOCO_GL={platform}: ')
     assert 'apt install libegl1' in sentence and '\n' not in sentence
+
+
+@pytest.mark.parametrize(('status', 'errors', 'words'), [
+    (-11, '', 'was killed by signal 11 (no output); the graphics driver may be at fault'),
+    (1, 'Traceback\nSomeError: a driver', 'ended with 1 (SomeError: a driver); the graphics'),
+    (2, 'libEGL warning: x\nerror: a sentence\nlibEGL warning: y', 'a sentence')])
+def test_a_driver_that_crashes_is_said_to(
+        status: int, errors: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(command: list[str], **rest: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, status, '', errors)
+
+    monkeypatch.setattr(guard.subprocess, 'run', crash)
+    with pytest.raises(UserError) as caught:
+        check_simulator()
+    assert words in str(caught.value)
 
 
 def test_too_little_room_is_said_with_figures(tmp_path: Path) -> None:

@@ -30,22 +30,22 @@ def test_a_fingerprint_tells_texts_files_and_their_order_apart(tmp_path: Path) -
 
 
 def test_what_was_made_from_something_else_is_removed_and_the_rest_stays(tmp_path: Path) -> None:
-    known: dict[str, str] = {}
     folder, file = tmp_path / 'folder', tmp_path / 'deep' / 'file'
-    origins = Origins(tmp_path, known)
+    origins = Origins(tmp_path)
     assert origins.renew('first', folder, file) == []
     folder.mkdir()
     file.parent.mkdir()
     (folder / 'inside').write_text('x')
     file.write_text('x')
     assert origins.renew('first', folder, file) == []
-    assert json.loads(json.dumps(known)) == {'folder': 'first', 'deep/file': 'first'}
-    assert Origins(tmp_path, known).renew('second', file) == ['deep/file']
+    assert Origins(tmp_path).renew('second', file) == ['deep/file']
     assert not file.exists() and (folder / 'inside').exists()
     # Nothing says what this one was made from.
-    del known['folder']
-    assert Origins(tmp_path, known).renew('first', folder) == ['folder']
+    (tmp_path / 'origins' / 'folder').unlink()
+    assert Origins(tmp_path).renew('first', folder) == ['folder']
     assert not folder.exists()
+    assert Origins(tmp_path).renew('first', folder, file) == []
+    assert not list(tmp_path.rglob('*.part'))
 
 
 @pytest.fixture

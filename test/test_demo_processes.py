@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import json
 import os
 from pathlib import Path
 import signal
@@ -226,7 +227,23 @@ def test_last_error(tmp_path: Path, text: str, expected: str) -> None:
 def test_parameters_are_written_as_ros_reads_them() -> None:
     command = node_command('sim_arm', {'speed': 2.0, 'publish_clock': True, 'x': Path('/a b')})
     assert command[2:] == ['ssl_vla_ros.nodes.sim_arm', '--ros-args', '-p', 'speed:=2.0', '-p',
-                           'publish_clock:=true', '-p', 'x:=/a b']
+                           'publish_clock:=true', '-p', 'x:="/a b"']
+
+
+@pytest.mark.ros
+def test_ros_reads_texts_as_they_were_given(ros_environment: dict[str, str]) -> None:
+    texts = ['', '1', 'true', 'stack: 1', 'stack #2', 'say "hi"', "it's", 'a\\b', '[1, 2]',
+             'two\nlines', 'Würfel']
+    words = node_command('x', {f'text_{n}': text for n, text in enumerate(texts)})[3:]
+    code = ('import json, sys, rclpy\nfrom rclpy.node import Node\n'
+            'rclpy.init(args=sys.argv)\nnode = Node("texts")\n'
+            f'print(json.dumps([node.declare_parameter(f"text_{{n}}", "-").value '
+            f'for n in range({len(texts)})]))')
+    done = subprocess.run(
+        [sys.executable, '-c', code, *words], capture_output=True, text=True, timeout=60,
+        check=False, env={**os.environ, 'ROS_DOMAIN_ID': '101'})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == texts
 
 
 # -- domains -------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_a_quick_demo_through_everything_a_user_does_to_it(start: Callable[[], D
         cwd=ROOT, capture_output=True, text=True, timeout=60.0, check=False)
     assert (beside.returncode, beside.stdout) == (2, '')
     assert beside.stderr == (
-        f'error: another demo (process {demo.process.pid}) is running in {demo.work}; wait for '
+        f'error: another demo (process {demo.process.pid}) is running in {demo.out}; wait for '
         'it, or choose another --out\n')
     assert demo.process.poll() is None
 
@@ -173,6 +173,7 @@ def check_report(demo: Demo) -> None:
         'record', 'build', 'pretrain', 'export', 'act', 'compare', 'report'}
     assert set(report['probes']) == {'keypoints', 'random encoder', 'PCA of pixels'}
     assert 500.0 < report['peak_rss_mb'] < 6 * 1024
+    assert json.loads((demo.work / 'report.json').read_text()) == report
     page = (demo.out / 'report.html').read_text()
     assert page.startswith('<!') and len(page) > 10_000
     # A rollout is to be seen, also where none succeeded.

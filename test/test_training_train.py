@@ -18,6 +18,7 @@ import pytest
 from safetensors.torch import load_file
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
 from ssl_vla_ros.training.batches import FrameSource, WindowSource
@@ -290,3 +291,20 @@ def test_broken_files_of_a_run_are_named(encoder_run: Run, tmp_path: Path) -> No
     (run / 'run.json').write_text('{"config": ')
     with pytest.raises(ConfigError, match=r'run\.json: broken'):
         open_run(run)
+
+
+def test_a_head_imitates_successes_alone_and_says_what_it_is_not_judged_on(tmp_path: Path) -> None:
+    config = small_config('behaviour_cloning', features='none')
+    train_split, held_out = split_episodes(6, config.held_out_fraction, config.split_seed)
+    data = tmp_path / 'data'
+    write_toy(data, failures=[*held_out, train_split[0]])
+    with pytest.warns(UserWarning, match='none of 2 held-out episodes is marked as a success'):
+        work = make_workspace(config, data, 'here')
+    assert work.train == train_split[1:]
+    with pytest.warns(UserWarning, match='not judged'):
+        run = train(config, data, tmp_path / 'head', quiet=True)
+    assert run.complete and run.info['metrics'] == {}
+    nothing = tmp_path / 'nothing'
+    write_toy(nothing, failures=train_split)
+    with pytest.raises(DatasetError, match='none of 4 episodes of the training split is marked'):
+        train(config, nothing, tmp_path / 'other', quiet=True)

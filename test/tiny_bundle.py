@@ -41,7 +41,7 @@ def contract_data() -> dict[str, Any]:
             'action': {
                 'linear.x': {'min': -0.4, 'max': 0.4, 'max_step': 0.1},
                 'angular.z': {'min': -1.0, 'max': 1.0, 'max_step': 0.5},
-                'gripper': {'min': 0.0, 'max': 1.0, 'max_step': 1.0}},
+                'gripper': {'min': 0.0, 'max': 1.0, 'max_step': 1.0, 'free_start': True}},
             'joints': {'elbow': {'min': -2.0, 'max': 2.0, 'margin': 0.1, 'max_velocity': 10.0},
                        'wrist': {'min': -2.0, 'max': 2.0}}}}
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ def walk(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]
     return np.asarray(positions, np.float32), np.asarray(actions, np.float32)
 
 
-def write_toy(out: Path, episodes: int = 6, rows: int = 14, first_seed: int = 0) -> Dataset:
-    """Write a dataset of the toy robot."""
+def write_toy(out: Path, episodes: int = 6, rows: int = 14, first_seed: int = 0,
+              failures: Collection[int] = ()) -> Dataset:
+    """Write a dataset of the toy robot; all but the ``failures`` are successes."""
     contract = toy_contract()
     writer = DatasetWriter(out, contract, 20)
     for number in range(episodes):
@@ -82,7 +84,8 @@ def write_toy(out: Path, episodes: int = 6, rows: int = 14, first_seed: int = 0)
             ticks_ns=np.arange(rows, dtype=np.int64) * PERIOD_NS, pictures={'front': draw(state)},
             state=state, action=action, evaluation=np.zeros((rows, 0), np.float32),
             skew_s={label: np.zeros(rows, np.float32) for label, _, _ in stream_labels(contract)},
-            flagged=np.zeros(rows, dtype=bool)), 'move', True, f'seed {first_seed + number}')
+            flagged=np.zeros(rows, dtype=bool)), 'move', number not in failures,
+            f'seed {first_seed + number}')
     writer.finish()
     return Dataset.open(out)
 

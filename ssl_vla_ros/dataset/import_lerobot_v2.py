@@ -22,7 +22,8 @@ from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.dataset import layout
 from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
 from ssl_vla_ros.dataset.files import building, finish, Progress, tell
-from ssl_vla_ros.dataset.v2_source import ACTION, camera_name, STATE, V2Source, VideoFrames
+from ssl_vla_ros.dataset.v2_source import ACTION, camera_name, STATE, V2Source
+from ssl_vla_ros.dataset.v2_video import VideoFrames
 from ssl_vla_ros.dataset.video import decode_video
 from ssl_vla_ros.dataset.writer import DatasetWriter
 from ssl_vla_ros.errors import DatasetError

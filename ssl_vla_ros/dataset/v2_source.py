@@ -14,60 +14,16 @@ from dataclasses import dataclass, field
 import json
 from pathlib import Path
 import re
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeGuard
 
 from ssl_vla_ros.dataset.files import read_json
 from ssl_vla_ros.dataset.notes import Notes
-from ssl_vla_ros.dataset.video import decode_video
 from ssl_vla_ros.errors import DatasetError
-from ssl_vla_ros.preprocess import resize
 
 VERSIONS = ('v2.0', 'v2.1')
 STATE, ACTION = 'observation.state', 'action'
 _CAMERA_PREFIX = 'observation.images.'
 _PLACEHOLDER = re.compile(r'\{(\w+)(?::[^}]*)?\}')
-
-
-@dataclass(frozen=True)
-class VideoFrames:
-    """The pictures of a video, checked while they pass: count, size and regular times."""
-
-    path: Path
-    rows: int
-    fps: int
-    source_size: tuple[int, int]
-    size: tuple[int, int]
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """
-        Yield ``rows`` pictures (H, W, 3) of ``size``.
-
-        Raises
-        ------
-        DatasetError
-            As soon as the video shows that it does not fit its episode.
-
-        """
-        count, start_s = 0, 0.0
-        for time_s, frame in decode_video(self.path):
-            start_s = time_s if not count else start_s
-            if frame.shape[:2] != self.source_size:
-                raise DatasetError(
-                    f'{self.path}: picture {count} is {frame.shape[0]}x{frame.shape[1]}, the '
-                    f'other episodes have {self.source_size[0]}x{self.source_size[1]}')
-            if abs(time_s - start_s - count / self.fps) > 0.5 / self.fps:
-                raise DatasetError(
-                    f'{self.path}: picture {count} is at {time_s - start_s:.3f} s, at '
-                    f'{self.fps} Hz it must be at {count / self.fps:.3f} s')
-            count += 1
-            if count <= self.rows:
-                yield resize(frame, *self.size)
-        if count != self.rows:
-            raise DatasetError(
-                f'{self.path}: the video has {count} pictures, its episode {self.rows} rows')
 
 
 @dataclass
@@ -147,11 +103,19 @@ class V2Source:
         found._check_totals()
         return found
 
+    @property
+    def chunk_size(self) -> int:
+        """Episodes in one folder."""
+        size = self.info.get('chunks_size') or 1000
+        if not isinstance(size, int) or size < 1:
+            raise DatasetError(f'{self.root}/meta/info.json: chunks_size is {size!r}, must be a '
+                               'whole number above 0')
+        return size
+
     def path(self, key: str, episode: int, camera: str = '') -> Path:
         """Where ``data_path`` or ``video_path`` puts a file of an episode."""
-        size = int(self.info.get('chunks_size') or 1000)
         return self.root / str(self.info[key]).format(
-            episode_chunk=episode // size, episode_index=episode, video_key=camera)
+            episode_chunk=episode // self.chunk_size, episode_index=episode, video_key=camera)
 
     def width(self, name: str) -> int:
         """How many values a vector feature is declared to have."""
@@ -166,8 +130,8 @@ class V2Source:
         """Names of a vector's values: modality.json's groups, else info.json's, else numbers."""
         width = self.width(name)
         groups = self.modality.get(part)
-        if isinstance(groups, Mapping) and groups:
-            found = _group_names(groups, name, width)
+        if groups:
+            found = _group_names(groups, name, width) if _is_groups(groups) else None
             if found is not None:
                 return found
             self.flaws.add(f'meta/modality.json: the ranges of {part} do not cover the {width} '
@@ -183,12 +147,16 @@ class V2Source:
         return [f'{part}_{index}' for index in range(width)]
 
     def _read_lists(self) -> None:
-        for entry in _json_lines(self.root / 'meta' / 'tasks.jsonl', ('task_index', 'task')):
-            self.tasks[int(entry['task_index'])] = str(entry['task'])
+        for entry in _json_lines(self.root / 'meta' / 'tasks.jsonl', ('task_index',), 'task'):
+            self.tasks[entry['task_index']] = str(entry['task'])
         for entry in _json_lines(
                 self.root / 'meta' / 'episodes.jsonl', ('episode_index', 'length')):
-            tasks = [str(task) for task in entry.get('tasks') or []]
-            self.listed[int(entry['episode_index'])] = (int(entry['length']), tasks)
+            tasks = entry.get('tasks') or []
+            if not isinstance(tasks, list):
+                self.flaws.add('meta/episodes.jsonl: tasks is no list: taken as one sentence')
+                tasks = [tasks]
+            self.listed[entry['episode_index']] = (
+                entry['length'], [str(task) for task in tasks])
         if (self.root / 'meta' / 'modality.json').is_file():
             self.modality = read_json(self.root / 'meta' / 'modality.json')
 
@@ -219,8 +187,11 @@ class V2Source:
             else:
                 self.flaws.add(f'meta/info.json declares the camera {name!r} ({shape}), but no '
                                'episode has a video of it: left out')
-        declared = {str(entry.get('original_key', name)): name
-                    for name, entry in (self.modality.get('video') or {}).items()}
+        videos = self.modality.get('video') or {}
+        if not _is_groups(videos):
+            self.flaws.add('meta/modality.json: video is no mapping of mappings: not used')
+            videos = {}
+        declared = {str(entry.get('original_key', name)): name for name, entry in videos.items()}
         for key, name in declared.items():
             if key not in self.cameras:
                 self.flaws.add(f'meta/modality.json: video.{name} is {key!r}, which is no camera '
@@ -231,15 +202,18 @@ class V2Source:
 
     def _check_totals(self) -> None:
         videos = sum(1 for _ in (self.root / 'videos').rglob('*.mp4'))
-        size = int(self.info.get('chunks_size') or 1000)
         there = {'total_episodes': len(self.episodes), 'total_tasks': len(self.tasks),
                  'total_frames': sum(length for length, _ in self.listed.values()),
                  'total_videos': videos,
-                 'total_chunks': max(self.episodes) // size + 1}
+                 'total_chunks': max(self.episodes) // self.chunk_size + 1}
         for key, count in there.items():
             if key in self.info and self.info[key] != count:
                 self.flaws.add(f'meta/info.json: {key} is {self.info[key]!r}, there are {count}')
-        for name, text in (self.info.get('splits') or {}).items():
+        splits = self.info.get('splits') or {}
+        if not isinstance(splits, Mapping):
+            self.flaws.add(f'meta/info.json: splits is {splits!r}, no mapping: not used')
+            splits = {}
+        for name, text in splits.items():
             bounds = re.fullmatch(r'(\d+):(\d+)', str(text))
             if bounds is None or int(bounds[2]) > len(self.episodes):
                 self.flaws.add(f'meta/info.json: splits.{name} is {text!r}, there are '
@@ -252,12 +226,21 @@ def camera_name(key: str) -> str:
     return name if name[:1].isalpha() else f'camera_{name}'
 
 
-def _group_names(groups: Mapping[str, Any], feature: str, width: int) -> list[str] | None:
+def _is_groups(value: object) -> TypeGuard[Mapping[str, Mapping[str, Any]]]:
+    return isinstance(value, Mapping) and all(
+        isinstance(entry, Mapping) for entry in value.values())
+
+
+def _group_names(groups: Mapping[str, Mapping[str, Any]], feature: str, width: int
+                 ) -> list[str] | None:
     names: dict[int, str] = {}
     for group, entry in groups.items():
         if entry.get('original_key', feature) != feature:
             return None
-        for number, index in enumerate(range(int(entry['start']), int(entry['end']))):
+        start, end = entry.get('start'), entry.get('end')
+        if not isinstance(start, int) or not isinstance(end, int):
+            return None
+        for number, index in enumerate(range(start, min(end, width + 1))):
             if index in names:
                 return None
             names[index] = f'{group}_{number}'
@@ -266,7 +249,8 @@ def _group_names(groups: Mapping[str, Any], feature: str, width: int) -> list[st
     return [names[index] for index in range(width)]
 
 
-def _json_lines(path: Path, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _json_lines(path: Path, numbers: tuple[str, ...], *others: str) -> Iterator[dict[str, Any]]:
+    """Objects of a file, one a line; ``numbers`` are keys of whole numbers from 0 on."""
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -278,7 +262,12 @@ def _json_lines(path: Path, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
             raise DatasetError(f'{path}: line {number} is not valid JSON: {error}') from error
-        missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+        missing = [key for key in (*numbers, *others)
+                   if not isinstance(entry, dict) or key not in entry]
         if missing:
             raise DatasetError(f'{path}: line {number} lacks {", ".join(missing)}')
+        for key in numbers:
+            if type(entry[key]) is not int or entry[key] < 0:
+                raise DatasetError(f'{path}: line {number}: {key} is {entry[key]!r}, must be a '
+                                   'whole number from 0 on')
         yield entry

@@ -22,7 +22,7 @@ NEEDED_BYTES = 2 * 1000 ** 3
 
 
 @contextmanager
-def alone(work: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """
     Make a demo's directory and hold it; the lock ends with this process, however that ends.
 
@@ -33,11 +33,11 @@ def alone(work: Path) -> Iterator[None]:
 
     """
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        file = (work / '.lock').open('a+')
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / '.lock').open('a+')
     except OSError as error:
         raise UserError(
-            f'{work}: cannot be written ({error.strerror}); choose another place with --out'
+            f'{out}: cannot be written ({error.strerror}); choose another place with --out'
         ) from error
     with file:
         try:
@@ -45,7 +45,7 @@ def alone(work: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise UserError(
-                f'another demo (process {file.read().strip() or "?"}) is running in {work}; wait '
+                f'another demo (process {file.read().strip() or "?"}) is running in {out}; wait '
                 'for it, or choose another --out') from error
         # The number is for that message alone; a full disk is told of elsewhere.
         with suppress(OSError):
@@ -64,9 +64,10 @@ def check_disk(out: Path, needed: int = NEEDED_BYTES) -> None:
             'free some space, or choose a place on another disk with --out')
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = 'delete it, and the same command makes it anew'
+              ) -> dict[str, Any]:
     """
-    Read a JSON object that a stage has left.
+    Read a JSON object that a stage has left; ``remedy`` ends the message about a broken one.
 
     Raises
     ------
@@ -78,10 +79,9 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise UserError(
-            f'{path}: broken ({error}); delete it, and the same command makes it anew') from error
+            f'{path}: broken ({error}); {remedy}') from error
     if not isinstance(data, dict):
-        raise UserError(f'{path}: holds no JSON object; delete it, and the same command makes it '
-                        'anew')
+        raise UserError(f'{path}: holds no JSON object; {remedy}')
     return data
 
 
@@ -117,7 +117,16 @@ def check_simulator() -> None:
     """
     found = subprocess.run(
         [sys.executable, '-m', 'ssl_vla_ros.sim.check'], capture_output=True, text=True,
-        check=False)
-    if found.returncode:
-        lines = found.stderr.strip().splitlines() or [f'it ended with {found.returncode}']
-        raise UserError(lines[-1].removeprefix('error: '))
+        errors='replace', check=False)
+    if not found.returncode:
+        return
+    for line in found.stderr.splitlines():
+        if line.startswith('error: '):
+            raise UserError(line.removeprefix('error: '))
+    how = (f'was killed by signal {-found.returncode}' if found.returncode < 0
+           else f'ended with {found.returncode}')
+    last = (found.stderr.strip().splitlines() or ['no output'])[-1]
+    raise UserError(
+        f'a trial rendering with MUJOCO_GL={os.environ.get("MUJOCO_GL", "egl")} {how} ({last}); '
+        'the graphics driver may be at fault: try MUJOCO_GL=osmesa (on Debian and Ubuntu: apt '
+        'install libosmesa6), or another driver')

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import hashlib
+import os
 from pathlib import Path
 import shutil
-from typing import Any
 
 
 def fingerprint(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
@@ -24,22 +24,30 @@ def fingerprint(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
     return digest.hexdigest()
 
 
+def write_durably(path: Path, text: str) -> None:
+    """Write a small file by one rename, so that a power cut leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')
+    with part.open('w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
 class Origins:
     """
-    Remembers the fingerprint of each product's sources, by the product's name.
+    Remembers the fingerprint of each product's sources, in a small file for each.
 
     Parameters
     ----------
     work
-        Directory of the products.
-    known
-        Name to fingerprint, as an earlier run left it; changed in place.
+        Directory of the products; the fingerprints lie in ``origins/`` below it.
 
     """
 
-    def __init__(self, work: Path, known: dict[str, Any]) -> None:
+    def __init__(self, work: Path) -> None:
         self._work = work
-        self._known = known
 
     def renew(self, made_from: str, *products: Path) -> list[str]:
         """
@@ -56,11 +64,14 @@ class Origins:
         removed = []
         for product in products:
             name = str(product.relative_to(self._work))
-            if product.exists() and self._known.get(name) != made_from:
+            note = self._work / 'origins' / name
+            if note.exists() and note.read_text(encoding='utf-8') == made_from:
+                continue
+            if product.exists():
                 if product.is_dir():
                     shutil.rmtree(product)
                 else:
                     product.unlink()
                 removed.append(name)
-            self._known[name] = made_from
+            write_durably(note, made_from)
         return removed

@@ -12,6 +12,21 @@ from ssl_vla_ros.errors import UserError
 _NAME = 'ssl_vla_ros'
 
 
+def own_file(path: Path) -> Path:
+    """
+    Find a file that a user names: as it stands, or among the package's own.
+
+    ``config/train/mae.yaml`` means the package's, wherever it is installed, unless there is such
+    a file below the working directory.
+    """
+    if path.exists() or path.is_absolute():
+        return path
+    try:
+        return share(str(path))
+    except UserError:
+        return path  # whoever reads it says best that it is not there
+
+
 def share(relative: str) -> Path:
     """
     Path of a file of config/, launch/ or models/.

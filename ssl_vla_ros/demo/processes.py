@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import json
 import os
 from pathlib import Path
 import re
@@ -112,10 +113,17 @@ def ros_environment(domain: int, logs: Path) -> dict[str, str]:
 
 
 def node_command(node: str, parameters: dict[str, object]) -> list[str]:
-    """Command line of one of this package's nodes with its parameters."""
+    """
+    Command line of one of this package's nodes with its parameters.
+
+    ROS reads values as YAML. Texts are quoted, as JSON, which YAML can read: "1" would be a number
+    otherwise, "a: b" an error, nothing at all too, and a # would end the text.
+    """
     command = [sys.executable, '-m', f'ssl_vla_ros.nodes.{node}', '--ros-args']
     for name, value in parameters.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
+        quoted = json.dumps(str(value), ensure_ascii=False)
+        text = (str(value).lower() if isinstance(value, bool)
+                else str(value) if isinstance(value, int | float) else quoted)
         command += ['-p', f'{name}:={text}']
     return command
 

@@ -16,11 +16,12 @@ from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.demo.guard import read_json, read_rollouts
+from ssl_vla_ros.demo.origins import write_durably
 from ssl_vla_ros.demo.plan import IN_PROCESS
 from ssl_vla_ros.demo.stages import Demo
 from ssl_vla_ros.report.page import FilmStrip, write_report
 from ssl_vla_ros.report.table import demo_table
-from ssl_vla_ros.report.video import write_mp4
+from ssl_vla_ros.report.video import replace_bytes, write_mp4
 from ssl_vla_ros.report.wilson import wilson_interval
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.training.runs import open_run
@@ -145,15 +146,17 @@ def write_reports(demo: Demo) -> str:
         strip = film_strip(demo)
         video: Path | None = None
         if demo.film.exists():
-            video = demo.out / 'rollout.mp4'
+            video = demo.work / 'rollout.mp4'
             frames = np.load(demo.film, allow_pickle=False)
             write_mp4(video, list(frames.repeat(3, axis=1).repeat(3, axis=2)), 20)
         report = make_report(demo, shown.seconds)
-        write_report(demo.out / 'report.html', report, title=f'ssl_vla demo ({demo.plan.name})',
+        write_report(demo.work / 'report.html', report, title=f'ssl_vla demo ({demo.plan.name})',
                      film_strip=strip, video=video)
-        part = demo.out / 'report.json.part'
-        part.write_text(json.dumps(report, indent=1), encoding='utf-8')
-        part.replace(demo.out / 'report.json')
+        write_durably(demo.work / 'report.json', json.dumps(report, indent=1))
+        # Each plan keeps its own; the newest lies on top, where it is looked for.
+        for path in (demo.work / 'report.html', demo.work / 'report.json', video):
+            if path is not None:
+                replace_bytes(demo.out / path.name, path.read_bytes())
         shown.done(f'{demo.out / "report.html"}')
     return (f'{demo_table(report)}\n\n'
             f'Report: {demo.out / "report.html"} (figures: {demo.out / "report.json"})\n'

@@ -26,8 +26,10 @@ def run_demo(out: Path, quick: bool) -> int:
     plan = QUICK if quick else FULL
     out = out.resolve()
     work = out / plan.name
-    with stoppable(), alone(work):
+    # The small one, too: side by side they would measure each other, and share the report.
+    with stoppable(), alone(out):
         check_disk(out)
+        work.mkdir(exist_ok=True)
         check_simulator()
         demo = Demo(out, plan)
         print(f'ssl_vla demo ({plan.name}, about {plan.expected_minutes:.0f} minutes on two '

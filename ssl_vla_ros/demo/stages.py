@@ -15,7 +15,7 @@ from typing import Any
 
 from ssl_vla_ros.demo.guard import read_json, read_rollouts
 from ssl_vla_ros.demo.jobs import Job, run_jobs
-from ssl_vla_ros.demo.origins import fingerprint, Origins
+from ssl_vla_ros.demo.origins import fingerprint, Origins, write_durably
 from ssl_vla_ros.demo.places import share
 from ssl_vla_ros.demo.plan import IN_PROCESS, Plan, POLICIES, RECORD_SEED, ROLLOUT_SEED
 from ssl_vla_ros.demo.processes import choose_domain, Fleet, node_command, ros_environment
@@ -44,8 +44,8 @@ class Demo:
         self._file = self.work / 'stages.json'
         self.stages: dict[str, Any] = {}
         if self._file.exists():
-            self.stages = read_json(self._file)
-        self._origins = Origins(self.work, self.stages.setdefault('made_from', {}))
+            self.stages = read_json(self._file, 'delete it: nothing but the times is lost')
+        self._origins = Origins(self.work)
         self._began = time.monotonic()
         #: How often this run has found something left to do.
         self._works = 0
@@ -75,9 +75,7 @@ class Demo:
     def save(self) -> None:
         """Write what is known of the stages."""
         self.stages['peak_rss_mb'] = self.memory.peak_mb
-        part = self._file.with_suffix('.part')
-        part.write_text(json.dumps(self.stages, indent=1), encoding='utf-8')
-        part.replace(self._file)
+        write_durably(self._file, json.dumps(self.stages, indent=1))
 
     def made_from(self, origin: str, *products: Path) -> bool:
         """
@@ -88,7 +86,6 @@ class Demo:
         for name in self._origins.renew(origin, *products):
             print(f'{name} was made from something else than is here now: it is made anew',
                   flush=True)
-        self.save()
         return not all(product.exists() for product in products)
 
     @contextmanager

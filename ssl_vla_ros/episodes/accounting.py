@@ -30,6 +30,8 @@ class TopicAccount:
         Whether ``published`` was counted from the publisher's own sequence numbers. It is False
         with several publishers on the topic (then what was received and what the transport
         reported lost is added up), for one first heard in mid-sequence, and after a recovery.
+    publishers
+        How many publishers the topic had when the episode was closed; None if nobody knows.
 
     """
 
@@ -40,6 +42,7 @@ class TopicAccount:
     rejected: int = 0
     rejected_by_cause: dict[str, int] = field(default_factory=dict)
     published_exact: bool = True
+    publishers: int | None = None
 
     @property
     def balanced(self) -> bool:
@@ -52,13 +55,27 @@ class TopicAccount:
         self.rejected += 1
         self.rejected_by_cause[cause] = self.rejected_by_cause.get(cause, 0) + 1
 
+    def fate(self) -> str:
+        """Say in words what became of the messages that are not in the bag, and who sends."""
+        words = []
+        if self.publishers is not None:
+            words.append('no publisher' if not self.publishers else
+                         f'{self.publishers} publisher{"s" if self.publishers > 1 else ""}')
+        words += [f'{count} {name}' for name, count in (
+            ('lost', self.lost), ('dropped', self.dropped)) if count]
+        if self.rejected:
+            causes = ', '.join(
+                f'{count} {cause}' for cause, count in self.rejected_by_cause.items())
+            words.append(f'{self.rejected} rejected: {causes}')
+        return ', '.join(words) or 'nothing came'
+
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as JSON-ready values."""
         return {
             'published': self.published, 'written': self.written, 'lost': self.lost,
             'dropped': self.dropped, 'rejected': self.rejected,
             'rejected_by_cause': dict(self.rejected_by_cause),
-            'published_exact': self.published_exact}
+            'published_exact': self.published_exact, 'publishers': self.publishers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TopicAccount:
@@ -69,4 +86,6 @@ class TopicAccount:
             rejected=int(data['rejected']),
             rejected_by_cause={
                 str(cause): int(count) for cause, count in data['rejected_by_cause'].items()},
-            published_exact=bool(data['published_exact']))
+            published_exact=bool(data['published_exact']),
+            # Absent in episodes of before it was noted.
+            publishers=data.get('publishers'))

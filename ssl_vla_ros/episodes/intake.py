@@ -5,8 +5,13 @@ Which messages belong to an episode, what is missing between them, and which are
 
 A subscription lives longer than an episode, so the publisher's sequence number is known before
 the first message of an episode comes: ``published`` and ``lost`` are exact, gaps at the start
-and the end included. The episode is the messages whose publisher's time stamp lies between the
-start and the stop request, however late they are taken.
+and the end included.
+
+The episode is what was received between the start and the stop request, by the recorder's own
+clock: a camera computer whose clock is an hour behind costs nothing. What was published before the
+stop and is received after it belongs to the episode, too. When that was, the publisher's stamps
+say once they are set right by the shortest way that a message of this episode took from there to
+here, which holds the difference of the two clocks.
 """
 
 from __future__ import annotations
@@ -51,6 +56,8 @@ class TopicIntake:
         self._start_ns: int | None = None
         self._stop_ns: int | None = None
         self._ended_ns: int | None = None
+        self._begun = False
+        self._shortest_way_ns: int | None = None
         self._last_stamp: int | None = None
         self._tail_known = False
 
@@ -60,22 +67,25 @@ class TopicIntake:
         return self._tail_known
 
     def begin(self, start_ns: int) -> None:
-        """Start an episode with messages published at or after this time (system clock)."""
+        """Start an episode with messages received at or after this time (system clock)."""
         self.account = TopicAccount()
         self._start_ns, self._stop_ns = start_ns, None
+        self._begun = False
+        self._shortest_way_ns = None
         self._last_stamp = None
         self._tail_known = False
         self._several = self.publishers > 1
         self.account.published_exact = not self._several
 
     def stop(self, stop_ns: int) -> None:
-        """End the episode with the last message published before this time (system clock)."""
+        """End the episode with the last message published before this time (our clock)."""
         self._stop_ns = stop_ns
 
     def end(self) -> TopicAccount:
         """Close the books and give them out; what still comes for this episode is ``late``."""
         self._ended_ns = self._stop_ns
         self._start_ns = self._stop_ns = None
+        self.account.publishers = self.publishers
         return self.account
 
     def publishers_changed(self, current: int, added: int) -> None:
@@ -103,7 +113,7 @@ class TopicIntake:
             self.account.published += count
             self.account.lost += count
 
-    def take(self, sequence: int, source_ns: int, cdr: bytes, *,
+    def take(self, sequence: int, source_ns: int, cdr: bytes, *, received_ns: int,
              paused: bool = False) -> tuple[Fate, int | None]:
         """
         Judge and count one message that came.
@@ -113,9 +123,11 @@ class TopicIntake:
         sequence
             The publisher's sequence number, from 1; ``NO_SEQUENCE`` if the middleware has none.
         source_ns
-            The publisher's system time when it published.
+            The publisher's system time when it published; its clock may be anywhere.
         cdr
             The serialized message.
+        received_ns
+            Our own system time when it arrived, however late it is taken.
         paused
             Refuse it because the operator paused the recording.
 
@@ -127,19 +139,27 @@ class TopicIntake:
         """
         self.received += 1
         if self._start_ns is None:
-            if self._ended_ns is not None and source_ns <= self._ended_ns:
+            if (self._ended_ns is not None
+                    and self._published_ns(source_ns, received_ns) <= self._ended_ns):
                 self.late += 1
             self._last_sequence = sequence
             return Fate.OUTSIDE, None
-        if source_ns < self._start_ns or self._tail_known:
+        # Only what waited here for the start to be taken is from before it. After the first
+        # message, not even a clock set back makes one too early.
+        if (received_ns < self._start_ns and not self._begun) or self._tail_known:
             self._last_sequence = sequence
             return Fate.OUTSIDE, None
         missing = self._missing_before(sequence)
         self.account.lost += missing
         self.account.published += missing
-        if self._stop_ns is not None and source_ns > self._stop_ns:
+        if (self._stop_ns is not None
+                and self._published_ns(source_ns, received_ns) > self._stop_ns):
             self._tail_known = True
             return Fate.OUTSIDE, None
+        self._begun = True
+        way_ns = received_ns - source_ns
+        if self._shortest_way_ns is None or way_ns < self._shortest_way_ns:
+            self._shortest_way_ns = way_ns
         self.account.published += 1
         if paused:
             self.account.reject('paused')
@@ -149,6 +169,13 @@ class TopicIntake:
         except MessageError as error:
             self.account.reject(error.cause)
             return Fate.REFUSED, None
+
+    def _published_ns(self, source_ns: int, received_ns: int) -> int:
+        """Say when a message was published, by our own clock; at the latest when it came."""
+        # Several publishers may have several clocks, and nobody says which message is whose.
+        if self._shortest_way_ns is None or self._several:
+            return received_ns
+        return min(received_ns, source_ns + self._shortest_way_ns)
 
     def _missing_before(self, sequence: int) -> int:
         last, self._last_sequence = self._last_sequence, sequence

@@ -15,14 +15,40 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 import rclpy
 from rclpy.clock import Clock
 from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 from rclpy.utilities import ok
 
+from ssl_vla_ros.errors import UserError
+
 #: How long a signal may wait for the executor, in seconds: the period of its idle wake-up.
 _WAKE_UP_S = 0.1
+
+
+def declare_described(node: Node, name: str, default: Any, description: str, *,
+                      read_only: bool = False, low: float | None = None,
+                      high: float | None = None) -> None:
+    """
+    Declare a parameter; ``low`` and ``high`` are its range, both ends included.
+
+    Raises
+    ------
+    UserError
+        If the value from the command line or a file has another type, or lies outside the range.
+
+    """
+    try:
+        node.declare_parameter(name, default, describe(
+            default, description, read_only=read_only, low=low, high=high))
+    except InvalidParameterTypeException as error:
+        hint = ' (with a decimal point: 2.0, not 2)' if isinstance(default, float) else ''
+        raise UserError(f'{node.get_name()}: {error}{hint}') from error
+    except InvalidParameterValueException as error:
+        span = f'from {low} to {high}' if high is not None else f'at least {low}'
+        raise UserError(f'{node.get_name()}: parameter {name} must be {span}: {error}') from error
 
 
 def describe(default: Any, description: str, *, read_only: bool = False,
@@ -55,6 +81,12 @@ def ros_until_signal(args: Sequence[str] | None) -> Iterator[list[int]]:
     They are taken before rclpy starts, so that a signal during start-up ends the process cleanly,
     too, and until the very end, so that a second one does not interrupt that. rclpy's own handlers
     would invalidate the context at once.
+
+    Raises
+    ------
+    UserError
+        If the command line is none that ROS can read.
+
     """
     stopping: list[int] = []
 
@@ -64,8 +96,13 @@ def ros_until_signal(args: Sequence[str] | None) -> Iterator[list[int]]:
     previous = {number: signal.signal(number, on_signal)
                 for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        rclpy.init(args=None if args is None else list(args),
-                   signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=None if args is None else list(args),
+                       signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:  # a class of rclpy's C++ half, for which there is no name
+            raise UserError(
+                f'ROS cannot start: {" ".join(str(error).split())}; is a parameter or remapping '
+                'on the command line mistyped?') from error
         yield stopping
     finally:
         if ok():

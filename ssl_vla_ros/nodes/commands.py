@@ -84,14 +84,25 @@ class CommandOutput:
         return self._stopping > 0
 
     def begin(self, joints: dict[str, float]) -> None:
-        """Take commands from now on; a commanded joint starts from where it is."""
-        before = dict(zip(self.limiter.names, self.limiter.last, strict=True))
-        start = {name: joints[name] for name in self.limiter.names if name in joints}
+        """
+        Take commands from now on, each value from where it is known to be.
+
+        A velocity starts from zero, a value named like one of the state's from there, any other
+        from the last command sent.
+
+        Raises
+        ------
+        CommandRefusedError
+            If a value has no such start, and the contract gives it no ``free_start``.
+
+        """
+        before = dict(zip(self.limiter.names, self.limiter.last.tolist(), strict=True))
+        start = before | {name: joints[name] for name in self.limiter.names if name in joints}
         # Enabled again in the middle of a halt, velocities go on from where the halt has come.
         start |= {name: before[name] if self.stopping and not np.isnan(before[name]) else 0.0
                   for name in self._to_zero}
-        self._stopping = 0
         self.limiter.reset(start)
+        self._stopping = 0
 
     def send(self, action: Vector) -> None:
         """

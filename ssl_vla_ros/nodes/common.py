@@ -29,7 +29,7 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, describe, make_steady_timer, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, ros_until_signal)
 from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
 
 __all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run']
@@ -91,8 +91,8 @@ class ManagedNode(LifecycleNode):
         """
         if fixed:
             self._fixed.add(name)
-        self.declare_parameter(name, default, describe(
-            default, description, read_only=read_only, low=low, high=high))
+        declare_described(
+            self, name, default, description, read_only=read_only, low=low, high=high)
 
     def value(self, name: str) -> Any:
         """Value of a parameter."""

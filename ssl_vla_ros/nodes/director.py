@@ -199,18 +199,19 @@ def direct(factory: Callable[[], Director], args: list[str] | None = None) -> in
         mend (one sentence on stderr), 1 for any other error (a traceback).
 
     """
-    with ros_until_signal(args) as stopping:
-        node: Director | None = None
-        try:
-            node = factory()
-            node.stopping = stopping
-            return _play(node)
-        except UserError as error:
-            print(f'error: {error}', file=sys.stderr)
-            return 2
-        finally:
-            if node is not None:
-                Node.destroy_node(node)
+    node: Director | None = None
+    try:
+        with ros_until_signal(args) as stopping:
+            try:
+                node = factory()
+                node.stopping = stopping
+                return _play(node)
+            finally:
+                if node is not None:
+                    Node.destroy_node(node)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
 
 
 def _play(node: Director) -> int:

@@ -21,7 +21,7 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, describe, make_steady_timer, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, ros_until_signal)
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -39,8 +39,8 @@ class PlainNode(Node):
     def declare(self, name: str, default: Any, description: str, *, read_only: bool = False,
                 low: float | None = None, high: float | None = None) -> None:
         """Declare a parameter; ``low`` and ``high`` are its range, both ends included."""
-        self.declare_parameter(name, default, describe(
-            default, description, read_only=read_only, low=low, high=high))
+        declare_described(
+            self, name, default, description, read_only=read_only, low=low, high=high)
 
     def warn(self, text: str) -> None:
         """Log a warning; the same place at most every other second."""

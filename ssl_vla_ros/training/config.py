@@ -13,6 +13,7 @@ from typing import Any, get_type_hints, TypeVar
 
 from ssl_vla_ros.contract import suggestion
 from ssl_vla_ros.errors import ConfigError
+from ssl_vla_ros.yaml_text import load_yaml, yaml_problem
 import yaml
 
 T = TypeVar('T')
@@ -117,10 +118,10 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
                 raise ConfigError(f'{word!r}: {parent} is {following!r}, no mapping')
             target = following
         try:
-            target[last] = yaml.safe_load(text)
+            target[last] = load_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(
-                f'{word!r}: the value is not valid YAML: {" ".join(str(error).split())}'
+                f'{word!r}: the value is not valid YAML: {yaml_problem(error)}'
             ) from error
     return data
 
@@ -165,12 +166,12 @@ def load_train_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainC
 
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        data = load_yaml(Path(path).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f'{path}: cannot read it: {error}; config/train/ has examples') from error
     except yaml.YAMLError as error:
-        raise ConfigError(f'{path}: not valid YAML: {" ".join(str(error).split())}') from error
+        raise ConfigError(f'{path}: not valid YAML: {yaml_problem(error)}') from error
     if not isinstance(data, dict):
         raise ConfigError(f'{path}: must hold a mapping, not {data!r}')
     config = parse_dataclass(TrainConfig, apply_overrides(data, overrides), str(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,21 +99,10 @@ def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
 
     An encoder and a world model learn from failures, too; a head would learn to fail. Where
     outcomes are marked, an unmarked episode was cut short or forgotten, and is left out as well.
-
-    Raises
-    ------
-    DatasetError
-        If outcomes are marked and none of the episodes is a success.
-
     """
     if all(outcome is None for outcome in dataset.success):
         return episodes
-    kept = [episode for episode in episodes if dataset.success[episode] is True]
-    if not kept:
-        raise DatasetError(
-            f'{dataset.path}: none of {len(episodes)} episodes of this split is marked as a '
-            'success, so there is nothing to imitate; record or mark some')
-    return kept
+    return [episode for episode in episodes if dataset.success[episode] is True]
 
 
 def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
@@ -142,7 +132,17 @@ def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
     warn_of_seen_episodes(config, dataset, held_out)
     whole = isinstance(settings, WorldModelConfig)
     if not whole:
+        seen, unseen = len(train), len(held_out)
         train, held_out = (demonstrations(dataset, part) for part in (train, held_out))
+        if not train:
+            raise DatasetError(
+                f'{dataset.path}: none of {seen} episodes of the training split is marked as a '
+                'success, so there is nothing to imitate; record or mark some')
+        if not held_out:
+            warnings.warn(
+                f'{dataset.path}: none of {unseen} held-out episodes is marked as a success, so '
+                'the head is not judged on episodes that it has not seen; a larger '
+                'held_out_fraction would hold out some', stacklevel=2)
     sizes = {'history': settings.context if whole else settings.history,
              'chunk': settings.horizon if whole else settings.chunk}
     for name, value in zip(('context', 'horizon') if whole else ('history', 'chunk'),
@@ -151,6 +151,7 @@ def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
             raise ConfigError(f'{where}: model: {name} is {value}, must be at least 1')
     window = WindowSource(table, train, **sizes, batch_size=config.batch_size,
                           seed=config.seed, whole=whole)
-    held = WindowSource(table, held_out, **sizes, batch_size=config.batch_size,
-                        seed=config.seed, whole=whole, split='held-out')
+    held = WindowSource(
+        table, held_out, **sizes, batch_size=config.batch_size, seed=config.seed, whole=whole,
+        split='held-out') if held_out else None
     return Workspace(dataset, config, None, train, held_out, shape, window, held, digest)
