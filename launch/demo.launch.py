@@ -38,6 +38,14 @@ def generate_launch_description() -> LaunchDescription:
             'session_dir', default_value='session',
             description='Folder that receives the episodes'),
         DeclareLaunchArgument(
+            'contract',
+            default_value=PathJoinSubstitution([share, 'config', 'robots', 'sim_ur5e.yaml']),
+            description='Robot contract of the recorder; inference and policy take theirs from '
+                        'their parameter files, or the one inside the bundle'),
+        DeclareLaunchArgument(
+            'task', default_value='lift the red cube',
+            description='What the operator is about to do, in words'),
+        DeclareLaunchArgument(
             'bundle', default_value='',
             description='Model bundle; empty: no inference and no policy'),
     ]
@@ -52,22 +60,25 @@ def generate_launch_description() -> LaunchDescription:
     with_bundle = IfCondition(NotEqualsSubstitution(LaunchConfiguration('bundle'), ''))
 
     def include(name: str, condition: IfCondition | None = None,
-                **more: LaunchConfiguration) -> GroupAction:
+                **more: LaunchConfiguration | str) -> GroupAction:
         # In a group, so that the arguments of one file do not reach the next.
         return GroupAction([IncludeLaunchDescription(
             PythonLaunchDescriptionSource(
                 PathJoinSubstitution([share, 'launch', f'{name}.launch.py'])),
             launch_arguments={**common, **more}.items())], condition=condition)
 
-    bundle = LaunchConfiguration('bundle')
+    # An included file would take over the recorder's contract, which is never empty here, and with
+    # it override the limits in a parameter file of the policy's.
+    model = {'autostart': autostart, 'bundle': LaunchConfiguration('bundle'), 'contract': ''}
     return LaunchDescription([
         *arguments,
         include('sim', params_file=LaunchConfiguration('sim_arm_params_file'),
                 teleop_params_file=LaunchConfiguration('teleop_params_file')),
         include('recorder', params_file=LaunchConfiguration('recorder_params_file'),
-                autostart=autostart, session_dir=LaunchConfiguration('session_dir')),
-        include('inference', with_bundle, autostart=autostart, bundle=bundle,
+                autostart=autostart, **{name: LaunchConfiguration(name) for name in (
+                    'session_dir', 'contract', 'task')}),
+        include('inference', with_bundle, **model,
                 params_file=LaunchConfiguration('inference_params_file')),
-        include('policy', with_bundle, autostart=autostart, bundle=bundle,
+        include('policy', with_bundle, **model,
                 params_file=LaunchConfiguration('policy_params_file')),
     ])

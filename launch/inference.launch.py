@@ -4,12 +4,29 @@
 
 from __future__ import annotations
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable)
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushROSNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+
+def _node(context: LaunchContext) -> list[Node]:
+    """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
+    given = {name: LaunchConfiguration(name).perform(context)
+             for name in ('bundle', 'contract', 'backend')}
+    return [Node(
+        package='ssl_vla_ros', executable='inference', name='inference', output='screen',
+        parameters=[LaunchConfiguration('params_file'), {
+            'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool),
+            'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
+            **{name: ParameterValue(value, value_type=str)
+               for name, value in given.items() if value},
+        }],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0)]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -36,10 +53,11 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'bundle', description='Model bundle: a folder with manifest.json'),
         DeclareLaunchArgument(
-            'contract', default_value='', description="Robot contract; empty: the bundle's own"),
+            'contract', default_value='',
+            description="Robot contract; empty: as in params_file, else the bundle's own"),
         DeclareLaunchArgument(
-            'backend', default_value='auto', choices=['auto', 'cpu', 'cuda', 'tensorrt'],
-            description='ONNX Runtime provider'),
+            'backend', default_value='', choices=['', 'auto', 'cpu', 'cuda', 'tensorrt'],
+            description='ONNX Runtime provider; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.
@@ -51,16 +69,5 @@ def generate_launch_description() -> LaunchDescription:
                 'FASTRTPS_DEFAULT_PROFILES_FILE',
                 default_value=PathJoinSubstitution([config, 'fastdds_large_image.xml']))),
         PushROSNamespace(LaunchConfiguration('namespace')),
-        Node(
-            package='ssl_vla_ros', executable='inference', name='inference', output='screen',
-            parameters=[LaunchConfiguration('params_file'), {
-                'use_sim_time': ParameterValue(
-                    LaunchConfiguration('use_sim_time'), value_type=bool),
-                'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
-                'bundle': ParameterValue(LaunchConfiguration('bundle'), value_type=str),
-                'contract': ParameterValue(LaunchConfiguration('contract'), value_type=str),
-                'backend': ParameterValue(LaunchConfiguration('backend'), value_type=str),
-            }],
-            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
-            respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0),
+        OpaqueFunction(function=_node),
     ])])

@@ -1,15 +1,32 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Record episodes: ``ros2 launch ssl_vla_ros recorder.launch.py session_dir:=…``."""
+"""Record episodes: ``… recorder.launch.py contract:=my_arm.yaml session_dir:=…``."""
 
 from __future__ import annotations
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, SetEnvironmentVariable
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable)
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushROSNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+
+def _node(context: LaunchContext) -> list[Node]:
+    """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
+    given = {name: LaunchConfiguration(name).perform(context)
+             for name in ('contract', 'session_dir', 'task')}
+    return [Node(
+        package='ssl_vla_ros', executable='recorder', name='recorder', output='screen',
+        parameters=[LaunchConfiguration('params_file'), {
+            'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool),
+            'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
+            **{name: ParameterValue(value, value_type=str)
+               for name, value in given.items() if value},
+        }],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0)]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -34,12 +51,13 @@ def generate_launch_description() -> LaunchDescription:
             'use_respawn', default_value='false', choices=['true', 'false'],
             description='Start the node again when it ends'),
         DeclareLaunchArgument(
-            'contract', default_value=PathJoinSubstitution([config, 'robots', 'sim_ur5e.yaml']),
-            description='Robot contract: what is recorded'),
+            'contract', default_value='',
+            description='Robot contract: what is recorded; empty: as in params_file'),
         DeclareLaunchArgument(
             'session_dir', description='Folder that receives the episodes'),
         DeclareLaunchArgument(
-            'task', default_value='', description='What the operator is about to do, in words'),
+            'task', default_value='',
+            description='What the operator is about to do, in words; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.
@@ -51,16 +69,5 @@ def generate_launch_description() -> LaunchDescription:
                 'FASTRTPS_DEFAULT_PROFILES_FILE',
                 default_value=PathJoinSubstitution([config, 'fastdds_large_image.xml']))),
         PushROSNamespace(LaunchConfiguration('namespace')),
-        Node(
-            package='ssl_vla_ros', executable='recorder', name='recorder', output='screen',
-            parameters=[LaunchConfiguration('params_file'), {
-                'use_sim_time': ParameterValue(
-                    LaunchConfiguration('use_sim_time'), value_type=bool),
-                'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
-                'contract': ParameterValue(LaunchConfiguration('contract'), value_type=str),
-                'session_dir': ParameterValue(LaunchConfiguration('session_dir'), value_type=str),
-                'task': ParameterValue(LaunchConfiguration('task'), value_type=str),
-            }],
-            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
-            respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0),
+        OpaqueFunction(function=_node),
     ])])

@@ -58,10 +58,10 @@ def _episodes_recover(options: argparse.Namespace) -> int:
 def _dataset_build(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
     from ssl_vla_ros.dataset.build import build_dataset
-    from ssl_vla_ros.demo.places import own_file
+    from ssl_vla_ros.places import own_file
     contract = load_contract(own_file(options.contract)) if options.contract else None
     report = build_dataset(options.session, options.out, contract, progress=_bar,
-                           overwrite=options.overwrite)
+                           overwrite=options.overwrite, task=options.task)
     print(report.text())
     print(f'\nNext: ssl_vla train --config config/train/keypoints.yaml --data {options.out} '
           '--out RUN')
@@ -99,7 +99,7 @@ def _dataset_info(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.demo.places import own_file
+    from ssl_vla_ros.places import own_file
     from ssl_vla_ros.training.config import load_train_config
     from ssl_vla_ros.training.train import train
     config = load_train_config(own_file(options.config), options.overrides)
@@ -153,7 +153,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
-    from ssl_vla_ros.demo.places import own_file
+    from ssl_vla_ros.places import own_file
     from ssl_vla_ros.runtime.bundle import load_bundle
     robot = load_contract(own_file(options.contract)) if options.contract else None
     bundle = load_bundle(options.bundle, backend=options.backend, robot=robot)
@@ -215,6 +215,7 @@ def make_parser() -> argparse.ArgumentParser:
     part.add_argument('out', type=Path)
     part.add_argument('--contract', type=Path, help="another contract than the episodes' own")
     part.add_argument('--overwrite', action='store_true', help='replace a dataset at OUT')
+    part.add_argument('--task', default='', help='what was done, for episodes without a task')
     part = command(dataset, 'import', _dataset_import, 'convert a LeRobot v2.0 or v2.1 dataset')
     part.add_argument('source', type=Path)
     part.add_argument('out', type=Path)

@@ -42,7 +42,7 @@ def _add_options(part: argparse.ArgumentParser) -> None:
 
 def _run_node(node: str, parameters: dict[str, object], options: argparse.Namespace) -> int:
     """Become one of this package's nodes, with the Fast DDS profile that pictures need."""
-    from ssl_vla_ros.demo.places import share
+    from ssl_vla_ros.places import share
     from ssl_vla_ros.demo.processes import node_command
     if importlib.util.find_spec('rclpy') is None:
         raise MissingDependencyError(
@@ -61,7 +61,7 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
 
 def _record(options: argparse.Namespace) -> int:
     from ssl_vla_ros.contract import load_contract
-    from ssl_vla_ros.demo.places import own_file
+    from ssl_vla_ros.places import own_file
     contract = own_file(options.contract)
     load_contract(contract)  # a mistake is told before anything starts
     return _run_node('recorder', {
@@ -78,7 +78,7 @@ def _act(options: argparse.Namespace) -> int:
 
 
 def _run_bundle_node(node: str, options: argparse.Namespace) -> int:
-    from ssl_vla_ros.demo.places import own_file
+    from ssl_vla_ros.places import own_file
     from ssl_vla_ros.runtime.manifest import read_manifest
     read_manifest(options.bundle)
     parameters: dict[str, object] = {

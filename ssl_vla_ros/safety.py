@@ -45,9 +45,9 @@ class CommandLimiter:
     Keep commands inside the contract's limits.
 
     Each value is clamped to its range, and to within ``max_step`` of the value commanded before,
-    the first one to within ``max_step`` of where it starts: without a known start nothing is
-    commanded, unless the contract gives that value ``free_start``. A command of a joint's
-    position keeps that joint's margin and velocity as well.
+    the first one to within ``max_step`` of where it starts. Without a known start nothing is
+    commanded, unless the contract gives that value ``free_start``: its range alone holds then. A
+    command of a joint's position keeps that joint's margin and velocity as well.
 
     Parameters
     ----------
@@ -107,12 +107,10 @@ class CommandLimiter:
         """
         Begin anew from values known to be in force.
 
-        A value of ``free_start`` without one is clamped to its range alone the first time.
-
         Raises
         ------
         CommandRefusedError
-            If any other value has no finite start; everything stays as it was.
+            If a value that is not of ``free_start`` has none; everything stays as it was.
 
         """
         last = np.array([start.get(name, math.nan) for name in self.names])
@@ -121,14 +119,13 @@ class CommandLimiter:
         self.forget_joints()
 
     def _refuse_unknown(self, start: Vector) -> None:
-        unknown = [name for name, value, free in zip(self.names, start, self._free, strict=True)
-                   if not (math.isfinite(value) or free and math.isnan(value))]
+        unknown = [self.names[index] for index in np.flatnonzero(np.isnan(start) & ~self._free)]
         if unknown:
             raise CommandRefusedError(
                 'unknown_start', f'nothing tells where {", ".join(unknown)} starts, so max_step '
-                "cannot hold for the first command: let a stream of the contract's state carry "
-                'it under the same name or, if its first command may be anywhere in its range, '
-                'write free_start: true under '
+                "cannot hold for the first command: let the contract's state carry it under the "
+                'same name or, if its first command may be anywhere in its range, write '
+                'free_start: true under '
                 + ' and '.join(f'limits.action.{name}' for name in unknown))
 
     def forget_joints(self) -> None:
@@ -142,8 +139,7 @@ class CommandLimiter:
         Raises
         ------
         CommandRefusedError
-            If the command has another length, or a value that is not finite, or if it would be
-            the first one of a value whose start is unknown.
+            If the command has another length, a value that is not finite, or an unknown start.
 
         """
         command = np.asarray(command, np.float64)
@@ -190,12 +186,8 @@ class CommandLimiter:
         """
         Refuse to go on when a joint is where, or as fast as, it must not be.
 
-        Parameters
-        ----------
-        stamp_ns
-            Of the state.
-        joints
-            The state's values by name. Velocities are judged over at least one control period.
+        ``joints`` are a state's values by name, ``stamp_ns`` is its stamp. Velocities are judged
+        over at least one control period.
 
         Raises
         ------

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str] | None] = {
     'contract_types': set(),
     'errors': set(),
     'yaml_text': set(),
+    'places': set(),
     'preprocess': set(),
     'safety': set(),
     'messages': set(),
@@ -43,7 +44,7 @@ ROOMS: dict[str, set[str] | None] = {
     'report': set(),
     'demo': None,
     'cli': None,
-    'cli_nodes': {'demo', 'runtime'},
+    'cli_nodes': {'demo', 'places', 'runtime'},
 }
 ROS = {
     'action_msgs', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'launch',

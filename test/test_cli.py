@@ -13,7 +13,7 @@ import sys
 import pytest
 from ssl_vla_ros import cli
 from ssl_vla_ros.contract import load_contract
-from ssl_vla_ros.demo.places import own_file
+from ssl_vla_ros.places import own_file
 from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -168,7 +168,7 @@ def test_a_demo_on_a_nearly_full_disk_begins_nothing(
     assert status == 2
     assert 'the demo needs 1000000000 GB; free some space' in one_sentence(err)
     assert out == ''
-    assert [path.name for path in (tmp_path / 'quick').iterdir()] == ['.lock']
+    assert [path.name for path in tmp_path.iterdir()] == ['.lock']
 
 
 def test_a_broken_note_of_a_demo_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ NODES = {
     'policy': ('policy', 'PolicyNode'),
     'sim_arm': ('sim_driver', 'SimArm'),
     'teleop': ('teleop', 'Teleop'),
+    'collect': ('collect', 'Collect'),
+    'evaluate': ('evaluate', 'Evaluate'),
 }
 #: What rclpy declares in every node.
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides')

@@ -108,6 +108,24 @@ def test_an_unlimited_velocity_survives_json(data: dict[str, Any]) -> None:
     assert math.isinf(again.limits.joints['elbow_joint'].max_velocity)
 
 
+def test_a_free_start_is_kept_and_its_absence_changes_no_digest(data: dict[str, Any]) -> None:
+    contract = parse_contract(data, 'file')
+    assert contract.limits is not None
+    assert [name for name, limit in contract.limits.action.items() if limit.free_start] == [
+        'gripper']
+    again = parse_contract(json.loads(json.dumps(contract.to_dict())), 'file')
+    assert again == contract and again.digest() == contract.digest()
+    written = contract.to_dict()['limits']['action']
+    assert written['gripper']['free_start'] is True
+    # Bundles of before the key was there hold digests without it.
+    assert written['linear.x'] == {'min': -0.45, 'max': 0.45, 'max_step': 0.2}
+    data['limits']['action']['gripper']['free_start'] = False
+    bound = parse_contract(data, 'file')
+    assert bound.digest() != contract.digest()
+    del data['limits']['action']['gripper']['free_start']
+    assert parse_contract(data, 'file') == bound
+
+
 def test_digest_follows_content_not_file(data: dict[str, Any]) -> None:
     contract = parse_contract(data, 'one.yaml')
     assert parse_contract(copy.deepcopy(data), 'two.yaml').digest() == contract.digest()
@@ -242,6 +260,15 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     'step zero': (
         put(0, 'limits', 'action', 'linear.x', 'max_step'),
         ['limits.action.linear.x.max_step is 0']),
+    'free start a text': (
+        put('yes', 'limits', 'action', 'gripper', 'free_start'),
+        ["limits.action.gripper.free_start is 'yes'", 'must be true or false']),
+    'free start a number': (
+        put(1, 'limits', 'action', 'gripper', 'free_start'),
+        ['limits.action.gripper.free_start is 1', 'must be true or false']),
+    'unknown action limit': (
+        put(True, 'limits', 'action', 'gripper', 'free_strat'),
+        ['limits.action.gripper.free_strat', 'True', "did you mean 'free_start'"]),
     'margin negative': (
         put(-1, 'limits', 'joints', 'elbow_joint', 'margin'),
         ['limits.joints.elbow_joint.margin is -1']),
@@ -356,6 +383,9 @@ def test_topics_sizes_and_limits_may_differ() -> None:
         put(96, 'cameras', 'front', 'height'),
         drop('limits'),
         put('arm_two', 'robot')), 'the bundle')
+    require_compatible(changed(), changed(
+        drop('limits', 'action', 'gripper', 'free_start'),
+        put(0.1, 'limits', 'action', 'linear.x', 'max')), 'the bundle')
 
 
 def test_a_seventh_joint_is_refused_by_name() -> None:

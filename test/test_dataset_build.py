@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from dataset_episodes import PERIOD_NS, Recording, small_contract, START_NS
 import numpy as np
@@ -51,7 +52,9 @@ def test_two_builds_of_one_session_are_the_same(session: Path, tmp_path: Path) -
 
 
 def test_unusable_episodes_are_listed_with_their_reason(session: Path, tmp_path: Path) -> None:
-    Recording.regular(10).write(session, status='incomplete')
+    silent = Recording.regular(10)
+    silent.drop('gripper', 0)
+    silent.write(session, success=True)
     dead = Recording.regular(10)
     dead.drop('camera/wrist/image_raw', START_NS + 5 * PERIOD_NS)
     dead.write(session)
@@ -62,11 +65,52 @@ def test_unusable_episodes_are_listed_with_their_reason(session: Path, tmp_path:
     report = build_dataset(session, tmp_path / 'out')
     reasons = [result.reason for result in report.refused]
     assert len(reasons) == 3
-    assert 'is incomplete' in reasons[0]
+    assert 'is incomplete (nothing was recorded on gripper (nothing came))' in reasons[0]
     assert 'image.wrist ended' in reasons[1]
     assert broken.name in reasons[2]
     assert Dataset.open(tmp_path / 'out').lengths == [10, 12, 10]
     assert report.text().count('refused: ') == 3
+
+
+def test_an_early_end_is_used_and_an_unknown_loss_is_refused(
+        session: Path, tmp_path: Path) -> None:
+    early = Recording.regular(8).write(session, status='incomplete', success=None)
+    recovered = Recording.regular(9).write(session, status='recovered', success=None)
+    for path, changes in ((recovered, {}), (early, {'reason': 'deactivated while recording'})):
+        rewrite(path, changes, published_exact=path is early)
+    for reason in ('disk: [Errno 28] No space left on device', 'writer: KeyError(1)'):
+        rewrite(Recording.regular(10).write(session, status='incomplete'),
+                {'reason': reason, 'faults': [reason]})
+    rewrite(Recording.regular(10).write(session, status='incomplete'), {}, published=11)
+    rewrite(Recording.regular(10).write(session), {'status': 'discarded', 'reason': 'no'})
+    report = build_dataset(session, tmp_path / 'out')
+    dataset = Dataset.open(tmp_path / 'out')
+    assert dataset.lengths == [10, 12, 8, 9]
+    assert dataset.success == [False, True, None, None]
+    assert [result.status for result in report.kept] == [
+        'complete', 'complete', 'incomplete', 'recovered']
+    assert [result.exact for result in report.kept] == [True, True, True, False]
+    told = report.to_dict()
+    assert (told['kept'], told['ended_early'], told['recovered']) == (4, 1, 1)
+    text = report.text()
+    assert 'of these, 1 ended early' in text
+    assert 'of these, 1 recovered after a kill' in text
+    assert '(counts not exact)' in text
+    reasons = [result.reason for result in report.refused]
+    assert len(reasons) == 4
+    for words, reason in zip(
+            ('is incomplete (disk: [Errno 28]', 'is incomplete (writer: KeyError(1))',
+             'accounting does not balance: camera/front/image_raw', 'is discarded (no)'),
+            reasons, strict=True):
+        assert words in reason, reason
+
+
+def rewrite(path: Path, changes: dict[str, Any], **counts: Any) -> None:
+    """Change what an episode says of itself, and of its first topic."""
+    file = path / 'episode.json'
+    info = json.loads(file.read_text()) | changes
+    next(iter(info['counts'].values())).update(counts)
+    file.write_text(json.dumps(info))
 
 
 def test_another_robots_episode_is_refused_by_name(session: Path, tmp_path: Path) -> None:
@@ -140,6 +184,18 @@ def test_sessions_without_a_usable_episode_say_so(tmp_path: Path) -> None:
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DatasetError, match='no finished episode'):
         build_dataset(tmp_path / 'empty', tmp_path / 'out')
-    Recording.regular(10).write(tmp_path / 'bad', status='incomplete')
+    Recording.regular(10).write(tmp_path / 'bad', status='discarded')
     with pytest.raises(DatasetError, match='none of the 1 episodes can be used'):
         build_dataset(tmp_path / 'bad', tmp_path / 'out')
+
+
+@pytest.mark.parametrize('empty', ['', '  '])
+def test_a_task_can_be_given_to_episodes_recorded_without_one(
+        empty: str, tmp_path: Path) -> None:
+    session = tmp_path / 'session'
+    Recording.regular(10).write(session, task=empty)
+    with pytest.raises(DatasetError, match='task is empty: .* build with --task TEXT'):
+        build_dataset(session, tmp_path / 'out')
+    Recording.regular(10).write(session, task='push the cube')
+    build_dataset(session, tmp_path / 'out', task='lift the cube')
+    assert Dataset.open(tmp_path / 'out').episode_tasks == ['lift the cube', 'push the cube']

@@ -6,17 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+import shutil
 import threading
 import time
 from typing import Any
 
-from episode_samples import GRIPPER, IMAGE, image_cdr, JOINTS, joints_cdr, open_writer, SIZE
+from episode_samples import (
+    GRIPPER, gripper_cdr, IMAGE, image_cdr, JOINTS, joints_cdr, open_writer, SIZE)
 import pytest
 from ssl_vla_ros.episodes.books import Books
 from ssl_vla_ros.episodes.control import EpisodeControl, RecordingLimits
 from ssl_vla_ros.episodes.intake import Fate
-from ssl_vla_ros.episodes.reader import Episode
+from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.recording import Outcome
+from ssl_vla_ros.episodes.recover import recover_session
 from ssl_vla_ros.errors import EpisodeError
 
 
@@ -34,13 +37,18 @@ class Feed:
         now = time.time_ns()
         self.books.heard(topic)
         fate, _ = self.books.intakes[topic].take(
-            self.sequence[topic], now, cdr, paused=self.books.paused)
+            self.sequence[topic], now, cdr, received_ns=now, paused=self.books.paused)
         if fate is Fate.KEEP:
             self.control.put(topic, cdr, now, now)
 
     def send_pictures(self, count: int) -> None:
         for _ in range(count):
             self.send(IMAGE, image_cdr(10**9 + self.sequence[IMAGE], bytes(SIZE * SIZE * 3)))
+
+    def send_streams(self, count: int) -> None:
+        for _ in range(count):
+            self.send(JOINTS, joints_cdr(10**9 + self.sequence[JOINTS], {'a': 1.0}))
+            self.send(GRIPPER, gripper_cdr(0.5))
 
     def outcome(self, timeout_s: float = 10.0) -> Outcome:
         end = time.monotonic() + timeout_s
@@ -80,6 +88,9 @@ def test_a_full_queue_drops_and_counts(
     feed.send_pictures(30)
     assert feed.control.depth == 10
     gate.open.set()
+    while feed.control.depth:
+        time.sleep(0.005)
+    feed.send_streams(1)
     feed.control.stop()
     assert feed.control.phase == 'stopping'
     outcome = feed.outcome()
@@ -87,7 +98,7 @@ def test_a_full_queue_drops_and_counts(
     assert (account.published, account.written, account.dropped) == (31, 11, 20)
     episode = Episode.open(tmp_path / outcome.name)
     assert episode.info['status'] == 'complete'
-    assert len(list(episode.raw())) == 11
+    assert len(list(episode.raw([IMAGE]))) == 11
 
 
 def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
@@ -113,22 +124,30 @@ def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
 def test_a_clock_jump_and_a_full_disk_end_an_episode_with_the_reason(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
     feed.control.start(lambda: open_writer(tmp_path))
-    feed.send(JOINTS, joints_cdr(5, {'a': 1.0}))
+    feed.send_pictures(1)
+    feed.send_streams(1)
     feed.control.step('sim', 'back by 10 s')
     assert feed.outcome().reason == 'clock_jump: back by 10 s'
     assert Episode.open(tmp_path / 'episode_000000').info['status'] == 'incomplete'
     feed = Feed(RecordingLimits(min_free_bytes=2**60))
     feed.control.start(lambda: open_writer(tmp_path))
     feed.send_pictures(4)
+    feed.send_streams(2)
     outcome = feed.outcome()
     assert outcome.reason.startswith('min_free_bytes')
     assert outcome.accounts[IMAGE].written == 4
+    for number in (0, 1):                       # nothing is lost up to the early end
+        episode = Episode.open(tmp_path / f'episode_{number:06d}')
+        assert episode.ended_early
+        assert episode.faults == ()
+        assert episode.info['success'] is None
 
 
 def test_finish_now_keeps_what_came(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
     feed.control.start(lambda: open_writer(tmp_path))
     feed.send_pictures(50)
+    feed.send_streams(1)
     outcome = feed.control.finish_now('shut down', 'system')
     assert outcome is not None
     assert (outcome.status, outcome.reason) == ('incomplete', 'shut down')
@@ -158,4 +177,108 @@ def test_a_disk_that_fails_loses_nothing_uncounted(tmp_path: Path) -> None:
     assert account.balanced
     # Ten stood in the open chunk: written once, and not on the disk.
     assert (account.published, account.written, account.dropped) == (60, 20, 40)
-    assert len(list(Episode.open(tmp_path / outcome.name).raw())) == 20
+    episode = Episode.open(tmp_path / outcome.name)
+    assert len(list(episode.raw())) == 20
+    assert episode.faults == (outcome.reason,)
+    assert not episode.ended_early
+
+
+def test_a_topic_without_a_message_makes_an_episode_incomplete_by_name(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.books.intakes[GRIPPER].publishers_changed(2, 2)
+    feed.books.intakes[JOINTS].publishers_changed(1, 1)
+    feed.control.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(3)
+    feed.send(JOINTS, joints_cdr(0, {'a': 1.0}))
+    feed.control.success = True
+    feed.control.stop()
+    outcome = feed.outcome()
+    reason = (f'nothing was recorded on {JOINTS} (1 publisher, 1 rejected: 1 zero_stamp), '
+              f'{GRIPPER} (2 publishers)')
+    assert (outcome.status, outcome.reason) == ('incomplete', reason)
+    assert outcome.told == f'episode_000000 is incomplete: {reason}'
+    episode = Episode.open(tmp_path / outcome.name)
+    assert (episode.info['status'], episode.info['reason']) == ('incomplete', reason)
+    assert episode.faults == (reason,)
+    assert not episode.ended_early
+    assert episode.info['success'] is True      # what the operator said stays said
+    assert all(account.balanced for account in episode.accounts.values())
+
+
+@pytest.mark.parametrize('what', ['session', 'part'])
+def test_a_directory_that_goes_away_ends_the_episode_in_a_sentence(
+        tmp_path: Path, what: str) -> None:
+    session = tmp_path / 'session'
+    feed = Feed(RecordingLimits())
+    feed.control.start(lambda: open_writer(session))
+    feed.send_pictures(5)
+    feed.send_streams(5)
+    shutil.rmtree(session if what == 'session' else session / '.episode_000000.part')
+    outcome = feed.outcome()                    # by itself: nobody has asked for the end
+    assert outcome.status == 'unfinished'
+    assert outcome.reason.startswith('disk: [Errno 2]')
+    assert '.episode_000000.part: cannot be finished' in outcome.error
+    assert 'bring it back' in outcome.error
+    for account in outcome.accounts.values():
+        assert (account.published, account.balanced) == (5, True)
+    # The recorder goes on as soon as there is a place.
+    assert feed.control.phase == 'idle'
+    name = feed.control.start(lambda: open_writer(session))
+    feed.send_pictures(2)
+    feed.send_streams(2)
+    feed.control.stop()
+    assert feed.outcome().status == 'complete'
+    assert list_episodes(session) == [session / name]
+    assert sorted(path.name for path in session.iterdir()) == ['.next_episode', name]
+
+
+def test_a_directory_that_is_gone_at_the_stop_still_answers(tmp_path: Path) -> None:
+    session = tmp_path / 'session'
+    for discard in (False, True):
+        feed = Feed(RecordingLimits())
+        feed.control.start(lambda: open_writer(session))
+        feed.send_pictures(5)
+        feed.control.stop(discard=discard)
+        shutil.rmtree(session)
+        outcome = feed.control.finish_now('', 'system')
+        assert outcome is not None
+        assert outcome.status == 'unfinished'
+        assert 'its directory is gone' in outcome.error
+
+
+@pytest.mark.parametrize('method', ['write', 'sync_if_due', 'close'])
+@pytest.mark.parametrize('error', [RuntimeError('a bug'), OSError(5, 'Input/output error')])
+def test_whatever_breaks_on_the_thread_there_is_an_outcome(
+        tmp_path: Path, method: str, error: Exception) -> None:
+    feed = Feed(RecordingLimits())
+    writer = open_writer(tmp_path)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    feed.control.start(lambda: writer)
+    feed.send_pictures(5)
+    feed.send_streams(5)
+    while feed.control.depth:
+        time.sleep(0.005)
+    writer.sync()
+    setattr(writer, method, broken)
+    feed.send_pictures(1)
+    if method == 'close':
+        feed.control.stop()
+    outcome = feed.outcome()
+    # What was on the disk is rescued; only a mistake at the very end leaves it to recovery.
+    late = method == 'close' and isinstance(error, RuntimeError)
+    assert outcome.status == ('unfinished' if late else 'incomplete')
+    assert outcome.reason == (
+        'disk: [Errno 5] Input/output error' if isinstance(error, OSError)
+        else "writer: RuntimeError('a bug')")
+    assert all(account.balanced for account in outcome.accounts.values())
+    if late:
+        assert 'not finished' in outcome.told
+        found, = recover_session(tmp_path)
+        assert found.status == 'recovered'
+    else:
+        assert Episode.open(tmp_path / outcome.name).faults == (outcome.reason,)
+    assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
+    assert feed.control.finish_now('end', 'system') is not None

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
+import time
 
 from episode_samples import joints_cdr
 from hypothesis import given, settings, strategies as st
@@ -13,6 +14,14 @@ from ssl_vla_ros.episodes.books import Books, ClockWatch
 from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake
 
 START, STOP = 1000, 2000
+
+
+def take(intake: TopicIntake, sequence: int, source_ns: int, cdr: bytes, *,
+         received_ns: int | None = None, paused: bool = False) -> tuple[Fate, int | None]:
+    """Take a message that arrived when it was published, unless said otherwise."""
+    return intake.take(
+        sequence, source_ns, cdr, paused=paused,
+        received_ns=source_ns if received_ns is None else received_ns)
 
 
 def cdr(stamp: int) -> bytes:
@@ -33,16 +42,16 @@ def test_lost_and_published_are_exact_whatever_is_lost_in_the_middle(
     sequence = 0
     for _ in range(before + 1):                 # heard before the episode
         sequence += 1
-        assert intake.take(sequence, START - 1, cdr(5))[0] is Fate.OUTSIDE
+        assert take(intake, sequence, START - 1, cdr(5))[0] is Fate.OUTSIDE
     intake.begin(START)
     for arrives in delivered:
         sequence += 1
         if arrives:
-            assert intake.take(sequence, START + sequence, cdr(sequence))[0] is Fate.KEEP
+            assert take(intake, sequence, START + sequence, cdr(sequence))[0] is Fate.KEEP
     intake.stop(STOP)
     for _ in range(after + 1):                  # still published, after the stop
         sequence += 1
-        assert intake.take(sequence, STOP + 1, cdr(sequence))[0] is Fate.OUTSIDE
+        assert take(intake, sequence, STOP + 1, cdr(sequence))[0] is Fate.OUTSIDE
     assert intake.tail_known
     account = intake.end()
     assert account.published == len(delivered)
@@ -59,7 +68,7 @@ def test_stamps_that_are_kept_rise_and_every_refusal_has_a_cause(stamps: list[in
     intake.begin(START)
     kept = []
     for sequence, stamp in enumerate(stamps, 1):
-        fate, found = intake.take(sequence, START, cdr(stamp))
+        fate, found = take(intake, sequence, START, cdr(stamp))
         if fate is Fate.KEEP:
             kept.append(found)
     account = intake.end()
@@ -74,18 +83,78 @@ def test_stamps_that_are_kept_rise_and_every_refusal_has_a_cause(stamps: list[in
 def test_a_message_published_before_the_stop_is_taken_after_it() -> None:
     intake = open_intake()
     intake.begin(START)
+    take(intake, 1, START, cdr(1))
     intake.stop(STOP)
-    assert intake.take(1, STOP - 1, cdr(1))[0] is Fate.KEEP
+    assert take(intake, 2, STOP - 1, cdr(2), received_ns=STOP + 50)[0] is Fate.KEEP
     assert not intake.tail_known
-    assert intake.end().published == 1
-    intake.take(2, STOP - 1, cdr(2))
+    assert intake.end().published == 2
+    take(intake, 3, STOP - 1, cdr(3), received_ns=STOP + 60)
     assert intake.late == 1
+    take(intake, 4, STOP + 70, cdr(4))
+    assert intake.late == 1
+
+
+HOUR = 3600 * 10**9
+
+
+@settings(deadline=None)     # machines under load
+@given(st.sampled_from([-HOUR, -1, 0, 1, HOUR]) | st.integers(-HOUR, HOUR),
+       st.lists(st.integers(10, 40), min_size=1, max_size=30), st.integers(0, 50))
+def test_a_publishers_clock_may_be_anywhere(
+        offset: int, ways: list[int], kept_back: int) -> None:
+    intake = open_intake()
+    take(intake, 1, START - 20 + offset, cdr(5), received_ns=START - 1)
+    intake.begin(START)
+    # Published before the start and taken after it: it waited here.
+    assert take(intake, 2, START - 15 + offset, cdr(6), received_ns=START - 1)[0] is Fate.OUTSIDE
+    sequence, now = 2, START
+    for way in ways:
+        sequence, now = sequence + 1, now + 20
+        fate, _ = take(intake, sequence, now + offset, cdr(sequence), received_ns=now + way)
+        assert fate is Fate.KEEP
+    stop = now + 100
+    intake.stop(stop)
+    # Received before the stop and taken after it, then on its way at the stop.
+    for source, received in ((stop - 50, stop), (stop - 1 - max(ways), stop + kept_back)):
+        sequence += 1
+        assert take(intake, sequence, source + offset, cdr(sequence),
+                    received_ns=received)[0] is Fate.KEEP
+    assert not intake.tail_known
+    sequence += 3                               # two are lost before the first from after it
+    assert take(intake, sequence, stop + 1 + offset, cdr(sequence),
+                received_ns=stop + 90)[0] is Fate.OUTSIDE
+    assert intake.tail_known
+    account = intake.end()
+    account.written = len(ways) + 2
+    assert (account.published, account.lost) == (len(ways) + 4, 2)
+    assert account.balanced
+    assert account.published_exact
+    take(intake, sequence + 1, stop + HOUR + offset, cdr(sequence), received_ns=stop + HOUR)
+    assert intake.late == 0
+
+
+def test_a_clock_of_ours_that_is_set_back_in_mid_episode_cuts_nothing() -> None:
+    intake = open_intake()
+    intake.begin(START)
+    for sequence, now in ((1, START), (2, START + 10), (3, START - 500), (4, START - 490)):
+        assert take(intake, sequence, now, cdr(sequence))[0] is Fate.KEEP
+    assert intake.end().published == 4
+
+
+def test_several_publishers_are_judged_by_receive_time_alone() -> None:
+    intake = open_intake(publishers=2)
+    intake.begin(START)
+    take(intake, 1, START, cdr(1))
+    take(intake, 1, START - HOUR, cdr(1), received_ns=START)
+    intake.stop(STOP)
+    assert take(intake, 2, STOP - HOUR, cdr(2), received_ns=STOP)[0] is Fate.KEEP
+    assert take(intake, 2, STOP + 1, cdr(2))[0] is Fate.OUTSIDE
 
 
 def test_a_publisher_first_heard_in_mid_sequence_is_not_called_exact() -> None:
     intake = open_intake()
     intake.begin(START)
-    intake.take(500, START, cdr(1))
+    take(intake, 500, START, cdr(1))
     account = intake.end()
     assert (account.published, account.lost, account.published_exact) == (1, 0, False)
 
@@ -93,12 +162,12 @@ def test_a_publisher_first_heard_in_mid_sequence_is_not_called_exact() -> None:
 def test_a_publisher_that_starts_again_is_counted_on() -> None:
     intake = open_intake()
     intake.begin(START)
-    intake.take(1, START, cdr(1))
-    intake.take(2, START, cdr(2))
+    take(intake, 1, START, cdr(1))
+    take(intake, 2, START, cdr(2))
     intake.publishers_changed(0, 0)
     intake.publishers_changed(1, 1)
-    intake.take(1, START, cdr(3))
-    intake.take(3, START, cdr(4))               # the second of the new one is lost
+    take(intake, 1, START, cdr(3))
+    take(intake, 3, START, cdr(4))               # the second of the new one is lost
     account = intake.end()
     assert (account.published, account.lost, account.published_exact) == (5, 1, True)
 
@@ -107,7 +176,7 @@ def test_with_several_publishers_the_transports_report_is_added() -> None:
     intake = open_intake(publishers=2)
     intake.begin(START)
     for sequence in (1, 1, 7, 2):
-        intake.take(sequence, START, cdr(sequence))
+        take(intake, sequence, START, cdr(sequence))
     intake.transport_lost(3)
     account = intake.end()
     assert (account.published, account.lost, account.published_exact) == (7, 3, False)
@@ -117,8 +186,8 @@ def test_with_several_publishers_the_transports_report_is_added() -> None:
 def test_middleware_without_sequences_is_not_called_exact() -> None:
     intake = open_intake()
     intake.begin(START)
-    intake.take(NO_SEQUENCE, START, cdr(1))
-    intake.take(NO_SEQUENCE, START, cdr(2))
+    take(intake, NO_SEQUENCE, START, cdr(1))
+    take(intake, NO_SEQUENCE, START, cdr(2))
     account = intake.end()
     assert (account.published, account.published_exact) == (2, False)
 
@@ -126,15 +195,15 @@ def test_middleware_without_sequences_is_not_called_exact() -> None:
 def test_a_short_message_and_a_pause_are_rejected_with_their_cause() -> None:
     intake = open_intake()
     intake.begin(START)
-    assert intake.take(1, START, b'\x00\x01')[0] is Fate.REFUSED
-    assert intake.take(2, START, cdr(2), paused=True)[0] is Fate.REFUSED
+    assert take(intake, 1, START, b'\x00\x01')[0] is Fate.REFUSED
+    assert take(intake, 2, START, cdr(2), paused=True)[0] is Fate.REFUSED
     assert intake.end().rejected_by_cause == {'short': 1, 'paused': 1}
 
 
 def test_an_unstamped_topic_is_taken_as_it_comes() -> None:
     intake = TopicIntake(stamped=False)
     intake.begin(START)
-    assert intake.take(1, START, b'') == (Fate.KEEP, None)
+    assert take(intake, 1, START, b'') == (Fate.KEEP, None)
 
 
 def test_an_account_that_hides_a_message_does_not_balance() -> None:
@@ -144,6 +213,7 @@ def test_an_account_that_hides_a_message_does_not_balance() -> None:
     account = TopicAccount(published=1)
     account.reject('zero_stamp')
     assert account.balanced
+    account.publishers = 2
     assert TopicAccount.from_dict(account.to_dict()) == account
 
 
@@ -152,7 +222,7 @@ def test_a_silent_best_effort_topic_is_not_exact_and_a_reliable_one_is() -> None
     books.begin()
     for intake in books.intakes.values():
         intake.publishers_changed(1, 1)
-        intake.take(1, 2**62, b'')
+        take(intake, 1, time.time_ns(), b'')
     books.stop()
     accounts = books.end(drained=True)
     assert accounts['a'].published_exact

@@ -21,6 +21,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.recover import recover_session
+from ssl_vla_ros.errors import EpisodeError
 
 TICKS = 400
 #: Ticks from one sync to the next.
@@ -124,6 +125,24 @@ def test_an_open_episode_is_not_touched(tmp_path: Path) -> None:
     fill(writer, 3, np.random.default_rng(1))
     assert recover_session(tmp_path) == []
     assert Episode.open(writer.close(all_written(writer))).info['status'] == 'complete'
+
+
+def test_a_session_that_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    for name in ('sesion', 'file'):
+        with pytest.raises(EpisodeError, match=f'{name}: no such session directory'):
+            recover_session(tmp_path / name)
+    assert not (tmp_path / 'sesion').exists()
+    assert recover_session(tmp_path) == []
+
+
+def test_the_command_does_not_take_a_mistyped_name_for_an_empty_session(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, '-m', 'ssl_vla_ros.cli', 'episodes', 'recover', str(tmp_path / 'sesion')],
+        capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert 'sesion: no such session directory' in done.stderr
+    assert done.stdout == ''
 
 
 def test_an_empty_part_is_quarantined_and_its_number_not_reused(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 from episode_samples import (
-    all_written, fill, GRIPPER, IMAGE, image_cdr, JOINTS, open_writer, sample_contract, SIZE)
+    all_written, fill, GRIPPER, IMAGE, image_cdr, JOINTS, joints_cdr, open_writer,
+    sample_contract, SIZE)
 import numpy as np
 import pytest
 from ssl_vla_ros.episodes.accounting import TopicAccount
@@ -113,6 +114,32 @@ def test_books_that_do_not_balance_make_an_episode_incomplete(tmp_path: Path) ->
     assert IMAGE not in info['reason']
 
 
+def test_an_episode_without_a_camera_state_or_action_is_never_complete(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.write(JOINTS, joints_cdr(5, {'a': 1.0, 'b': 2.0}), 6, 5)
+    episode = Episode.open(writer.close(all_written(writer)))
+    assert episode.info['status'] == 'incomplete'
+    fault, = episode.faults
+    assert episode.info['reason'] == fault == (
+        f'nothing was recorded on {IMAGE} (nothing came), {GRIPPER} (nothing came)')
+
+
+def test_an_incomplete_episode_of_before_faults_were_noted_is_taken_for_faulty(
+        tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    fill(writer, 3, np.random.default_rng(1))
+    path = writer.close(all_written(writer), status='incomplete', reason='disk: full')
+    assert Episode.open(path).ended_early
+    file = path / 'episode.json'
+    info = json.loads(file.read_text())
+    del info['faults']
+    file.write_text(json.dumps(info))
+    assert Episode.open(path).faults == ('disk: full',)
+    assert not Episode.open(path).ended_early
+    file.write_text(json.dumps(info | {'status': 'complete', 'reason': ''}))
+    assert Episode.open(path).faults == ()
+
+
 def test_a_bag_topic_with_a_namespace_is_read_by_the_contracts_name(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, bag_topics={JOINTS: '/left/joint_states'})
     fill(writer, 2, np.random.default_rng(1))
@@ -137,7 +164,8 @@ def test_a_session_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(('damage', 'match'), [
     ({'schema_version': 2}, 'schema_version'), ({'status': 'recording'}, 'status'),
-    ({'contract': None}, 'contract'), ({'episode': 'x'}, 'episode')])
+    ({'contract': None}, 'contract'), ({'episode': 'x'}, 'episode'),
+    ({'faults': 'disk'}, 'faults')])
 def test_a_damaged_episode_json_is_named_with_its_key(
         tmp_path: Path, damage: dict[str, object], match: str) -> None:
     writer = open_writer(tmp_path)

@@ -9,7 +9,7 @@ that only writes down what was called; the checks are about names that must agre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import importlib.util
 from pathlib import Path
 import sys
@@ -34,13 +34,31 @@ class Call:
         self.kwargs = kwargs
 
 
+class Context:
+    """As much of a ``LaunchContext`` as functions of ours use, and what they asked it for."""
+
+    def __init__(self, configurations: Mapping[str, str]) -> None:
+        self.launch_configurations = dict(configurations)
+        self.asked: list[Call] = []
+
+
+class Configuration(Call):
+    """A ``LaunchConfiguration``: an argument, whose value is known while the launch runs."""
+
+    def perform(self, context: Context) -> str:
+        """Return the argument's value; the real one, too, refuses an unknown one."""
+        context.asked.append(self)
+        return context.launch_configurations[self.args[0]]
+
+
 class Recording(ModuleType):
     """A module of which every attribute is a function that records its call."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):
             raise AttributeError(name)
-        return lambda *args, **kwargs: Call(name, args, kwargs)
+        kind = Configuration if name == 'LaunchConfiguration' else Call
+        return lambda *args, **kwargs: kind(name, args, kwargs)
 
 
 def generate(file: Path) -> Any:
@@ -58,14 +76,39 @@ def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> li
     return recorded(request.param, monkeypatch)
 
 
-def recorded(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Return every call of a launch file, run against the stand-in."""
+def recorded(file: Path, monkeypatch: pytest.MonkeyPatch,
+             given: Mapping[str, str] | None = None) -> list[Call]:
+    """
+    Return every call of a launch file, run against the stand-in.
+
+    ``given`` are the launch's arguments; None gives a value to each that would be empty, so that
+    everything is called that can be.
+    """
     for name in ('launch', 'launch.actions', 'launch.conditions',
                  'launch.launch_description_sources', 'launch.substitutions', 'launch_ros',
                  'launch_ros.actions', 'launch_ros.parameter_descriptions',
                  'launch_ros.substitutions'):
         monkeypatch.setitem(sys.modules, name, Recording(name))
-    return list(walk(generate(file)))
+    calls = list(walk(generate(file)))
+    context = Context({name: value_of(call, given) for name, call in declared(calls).items()})
+    for call in named(calls, 'OpaqueFunction'):
+        assert call.args == (), 'OpaqueFunction takes keywords alone'
+        assert set(call.kwargs) <= {'function', 'args', 'kwargs', 'condition'}
+        calls += walk(call.kwargs['function'](
+            context, *call.kwargs.get('args', ()), **call.kwargs.get('kwargs', {})))
+    return calls + context.asked
+
+
+def value_of(argument: Call, given: Mapping[str, str] | None) -> str:
+    """Return the value that an argument has in a launch: the given one, else its default."""
+    name = argument.args[0]
+    if given is not None and name in given:
+        return given[name]
+    assert given is None or 'default_value' in argument.kwargs, f'{name} is required'
+    default = argument.kwargs.get('default_value', '')
+    if isinstance(default, Call):
+        return str(path_of(default))
+    return default or ('' if given is not None else argument.kwargs.get('choices', ['given'])[-1])
 
 
 def walk(value: Any) -> Iterator[Call]:
@@ -150,6 +193,31 @@ def test_nodes_are_ours_and_their_parameters_exist(calls: list[Call]) -> None:
         assert set(overrides) - {'use_sim_time'} <= set(known)
 
 
+#: What must be given to each launch file, and what may be.
+GIVEN = {
+    'inference': ({'bundle': '/models/arm'}, {'contract': '/etc/slow.yaml', 'backend': 'cpu'}),
+    'policy': ({'bundle': '/models/arm'}, {'contract': '/etc/slow.yaml', 'backend': 'cpu'}),
+    'recorder': ({'session_dir': '/data'}, {'contract': '/etc/slow.yaml', 'task': 'lift it'}),
+}
+
+
+@pytest.mark.parametrize('name', GIVEN)
+def test_an_argument_overrides_the_parameter_file_only_when_it_was_given(
+        name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ROOT / 'launch' / f'{name}.launch.py'
+    required, optional = GIVEN[name]
+    for given in (required, required | optional, required | dict.fromkeys(optional, '')):
+        (node,) = named(recorded(file, monkeypatch, given), 'Node')
+        source, overrides = node.kwargs['parameters']
+        assert (source.name, source.args) == ('LaunchConfiguration', ('params_file',))
+        wanted = {key: value for key, value in given.items() if value}
+        assert set(overrides) == {'use_sim_time', 'autostart', *wanted}
+        for key, value in wanted.items():
+            # As text, also where YAML would read a number.
+            assert (overrides[key].name, overrides[key].args, overrides[key].kwargs) == (
+                'ParameterValue', (value,), {'value_type': str})
+
+
 def test_large_images_arrive_in_every_node(calls: list[Call]) -> None:
     if named(calls, 'Node'):
         (variable,) = named(calls, 'SetEnvironmentVariable')
@@ -177,6 +245,22 @@ def test_an_included_file_declares_what_it_is_given(monkeypatch: pytest.MonkeyPa
         required = {name for name, call in arguments.items()
                     if 'default_value' not in call.kwargs}
         assert required <= given, target
+
+
+def test_the_demo_s_contract_and_task_reach_the_recorder_alone(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = recorded(ROOT / 'launch' / 'demo.launch.py', monkeypatch)
+    arguments = declared(calls)
+    contract = path_of(arguments['contract'].kwargs['default_value'])
+    assert contract == ROOT / 'config' / 'robots' / 'sim_ur5e.yaml'
+    assert arguments['task'].kwargs['default_value'] == 'lift the red cube'
+    given = {path_of(include.args[0].args[0]).stem: dict(include.kwargs['launch_arguments'])
+             for include in named(calls, 'IncludeLaunchDescription')}
+    for name in ('contract', 'task'):
+        assert given['recorder.launch'][name].args == (name,)
+    # Included files see the arguments of the file that includes them, unless told otherwise.
+    for file in ('inference.launch', 'policy.launch'):
+        assert given[file]['contract'] == ''
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)

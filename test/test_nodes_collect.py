@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('mujoco', reason='MuJoCo is not installed')
 
+from episode_samples import all_written, IMAGE, image_cdr, open_writer, SIZE  # noqa: E402, I100
 from node_harness import NodeProcess, robot, running  # noqa: E402, I100
 from ssl_vla_ros.demo.plan import QUICK  # noqa: E402
 from ssl_vla_ros.demo.processes import ProcessDied  # noqa: E402
@@ -127,6 +128,18 @@ def test_a_missing_camera_and_a_wrong_contract_are_named(rig: Rig) -> None:
     assert 'error: the recorder is not ready: it is unconfigured' in collect.log
     assert "'fast'" in recorder.log
     assert 'Traceback' not in collect.log + recorder.log
+
+
+def test_a_success_that_no_dataset_takes_does_not_count(
+        ros_domain: int, tmp_path: Path) -> None:
+    session = tmp_path / 'session'
+    writer = open_writer(session)
+    writer.write(IMAGE, image_cdr(5, bytes(SIZE * SIZE * 3)), 6, 5)
+    assert Episode.open(writer.close(all_written(writer), success=True)).faults
+    with running('collect', tmp_path, session_dir=session, episodes=1, attempts=1) as collect:
+        assert collect.process.wait(30.0) == 2
+    assert 'collected 0 1' in collect.log
+    assert '1 demonstrations gave only 0 of 1 successes' in collect.log
 
 
 def test_an_episode_that_ends_by_itself_is_told_with_its_reason(rig: Rig) -> None:

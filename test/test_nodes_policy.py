@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import json
 from pathlib import Path
 import signal
 import time
@@ -35,8 +37,9 @@ STEPS = {'linear.x': 0.1, 'angular.z': 0.5}
 class Scene:
     """A running policy node, its features and what it commands."""
 
-    def __init__(self, me: Robot, process: NodeProcess) -> None:
+    def __init__(self, me: Robot, process: NodeProcess, bundle: Path) -> None:
         self.me, self.process = me, process
+        self.encoder = json.loads((bundle / 'manifest.json').read_text())['files']['encoder.onnx']
         self.features = me.node.create_publisher(Image, 'inference/features', 1)
         self.twists = me.listen(TwistStamped, 'servo_node/delta_twist_cmds')
         self.grippers = me.listen(Float64MultiArray, 'gripper/command')
@@ -56,6 +59,32 @@ class Scene:
         self.features.publish(message)
         self.me.spin(max(0.0, PERIOD_S - (time.monotonic() - began)))
         return stamp
+
+    def tell(self, encoder: str = '') -> Any:
+        """Publish model_info as inference does, of this or another encoder; give the publisher."""
+        publisher = self.me.node.create_publisher(String, 'inference/model_info', LATCHED_QOS)
+        publisher.publish(String(data=json.dumps({'encoder_sha256': encoder or self.encoder})))
+        return publisher
+
+    def forget(self, publisher: Any) -> None:
+        """End a publisher of model_info, as the end of its node does, and let that be seen."""
+        self.me.node.destroy_publisher(publisher)
+        self.me.spin(0.5)
+
+    def refused(self, *words: str) -> None:
+        """See to it that enabling is refused with these words though features and joints come."""
+        for _ in range(5):
+            self.tick()
+        self.me.until(lambda: json_of(self.status)['state'] != 'enabled', 'a policy at rest')
+        answers: list[str] = []
+
+        def said() -> bool:
+            answer = self.me.enable()
+            assert not answer.success, 'enabled'
+            answers.append(answer.message)
+            return all(word in answer.message for word in words)
+
+        self.me.until(said, f'a refusal with {words}, came: {answers}', between=self.tick)
 
     def linear(self) -> list[float]:
         return [message.twist.linear.x for message in self.twists]
@@ -85,16 +114,25 @@ class Scene:
         assert self.twists == [] and self.grippers == []
 
 
+@contextmanager
+def playing(folder: Path, data: dict[str, Any] | None = None) -> Iterator[Scene]:
+    """Give a scene for a contract in which nobody has told model_info yet."""
+    bundle = make_bundle(folder / 'tiny', parse_contract(data or contract_data(), 'tiny.yaml'))
+    with robot() as me, running('policy', folder, bundle=bundle, autostart=True) as process:
+        yield Scene(me, process, bundle)
+
+
 @pytest.fixture
 def scene(tmp_path: Path, ros_domain: int) -> Iterator[Scene]:
-    bundle = make_bundle(tmp_path / 'tiny')
-    with robot() as me, running('policy', tmp_path, bundle=bundle, autostart=True) as process:
-        yield Scene(me, process)
+    with playing(tmp_path) as made:
+        made.tell()
+        yield made
 
 
 def test_nothing_is_commanded_until_enabled_and_again_after_disabling(scene: Scene) -> None:
     scene.me.until(lambda: scene.status, 'status', between=scene.tick)
     assert json_of(scene.status)['state'] == 'disabled'
+    assert "manifest.json (the bundle's own)" in scene.process.log
     scene.silent(20)
     scene.enabled()
     assert scene.me.enable(False).success
@@ -259,9 +297,8 @@ def test_a_jump_of_the_stamps_halts(scene: Scene) -> None:
 
 
 def test_features_of_another_encoder_are_refused(scene: Scene) -> None:
-    info = scene.me.node.create_publisher(String, 'inference/model_info', LATCHED_QOS)
     scene.enabled()
-    info.publish(String(data='{"encoder_sha256": "abcdef0123456789"}'))
+    scene.tell('abcdef0123456789')
     assert 'abcdef012345' in scene.halted(scene.tick)['reason']
     answer = scene.me.enable()
     assert not answer.success and 'same bundle' in answer.message
@@ -269,9 +306,129 @@ def test_features_of_another_encoder_are_refused(scene: Scene) -> None:
 
 def test_enabling_without_fresh_input_is_refused_with_the_reason(scene: Scene) -> None:
     scene.me.until(lambda: scene.status, 'status')
-    answer = scene.me.enable()
-    assert not answer.success
-    assert 'features' in answer.message and 'joint_states' in answer.message
+    answers = []
+
+    def told() -> bool:
+        answers.append(scene.me.enable())
+        return 'model_info' not in answers[-1].message
+
+    scene.me.until(told, 'the node to have heard model_info')
+    assert not any(answer.success for answer in answers)
+    assert 'features' in answers[-1].message and 'joint_states' in answers[-1].message
+
+
+def test_nothing_is_enabled_before_inference_has_told_its_encoder_and_after_it_went(
+        tmp_path: Path, ros_domain: int) -> None:
+    unknown = 'no inference/model_info yet: '
+    with playing(tmp_path) as scene:
+        scene.me.until(lambda: scene.status, 'status')
+        scene.refused(unknown)           # the features were remapped, their model_info was not
+        scene.silent()
+        info = scene.tell()
+        scene.enabled()
+        assert scene.me.enable(False).success
+        scene.forget(info)
+        scene.refused(unknown)
+        info = scene.tell('abcdef0123456789')
+        scene.refused('abcdef012345', 'same bundle')
+        scene.forget(info)
+        scene.refused(unknown)
+        scene.tell()
+        scene.enabled()
+
+
+def test_a_policy_that_moves_goes_on_only_while_somebody_vouches_for_the_encoder(
+        scene: Scene) -> None:
+    other = scene.tell()
+    last = scene.tell()
+    scene.enabled()
+    scene.forget(other)
+    for _ in range(30):   # longer than until the next look, and the longest silence after it
+        scene.tick()
+    assert json_of(scene.status)['state'] == 'enabled'
+    scene.forget(last)
+    for _ in range(30):
+        scene.tick()
+    assert json_of(scene.status)['state'] == 'enabled'   # the first one of all is still there
+
+
+def test_features_without_a_known_encoder_halt_a_policy_that_moves(
+        tmp_path: Path, ros_domain: int) -> None:
+    with playing(tmp_path) as scene:
+        info = scene.tell()
+        scene.enabled()
+        scene.forget(info)
+        assert 'model_info' in scene.halted(scene.tick)['reason']
+        scene.silent()
+
+
+def test_another_inference_is_not_taken_for_the_killed_one(
+        tmp_path: Path, ros_domain: int) -> None:
+    bundle, other = make_bundle(tmp_path / 'tiny'), make_bundle(tmp_path / 'other', slow=1)
+    with robot() as me, running('policy', tmp_path, bundle=bundle, autostart=True):
+        status = me.listen(String, 'policy/status', latched=True)
+        with running('inference', tmp_path, bundle=bundle, autostart=True) as inference:
+            me.until(lambda: me.enable().success, 'enabling', between=me.tick)
+            inference.process.kill()
+            me.until(lambda: json_of(status)['state'] == 'halted', 'a halt', between=me.tick)
+        with running('inference', tmp_path, bundle=other, autostart=True):
+
+            def foreign() -> bool:
+                answer = me.enable()
+                assert not answer.success
+                return 'same bundle' in answer.message
+
+            me.until(foreign, 'a refusal of the other encoder', between=me.tick)
+
+
+@pytest.mark.parametrize('kind', ['gripper', 'pose'])
+def test_an_absolute_command_without_a_known_start_is_not_enabled(
+        kind: str, tmp_path: Path, ros_domain: int) -> None:
+    data = contract_data()
+    del data['limits']['action']['gripper']['free_start']
+    name = 'gripper'
+    if kind == 'pose':
+        name = 'position.x'
+        data['action'][1] = {'topic': 'target', 'type': 'geometry_msgs/PoseStamped',
+                             'names': [name]}
+        data['limits']['action'][name] = data['limits']['action'].pop('gripper')
+    with playing(tmp_path, data) as scene:
+        scene.tell()
+        scene.me.until(lambda: scene.status, 'status')
+        scene.refused(f'where {name} starts', f'limits.action.{name}', 'free_start: true')
+        scene.silent()
+
+
+def test_a_commanded_joint_starts_where_it_is_and_needs_no_free_start(
+        tmp_path: Path, ros_domain: int) -> None:
+    data = contract_data()
+    data['action'][1]['names'] = ['elbow']
+    data['limits']['action']['elbow'] = {'min': -1.5, 'max': 1.5, 'max_step': 0.02}
+    del data['limits']['action']['gripper']
+    with playing(tmp_path, data) as scene:
+        scene.tell()
+        scene.enabled(0.6)   # 1 rad
+        scene.me.until(lambda: scene.grippers, 'the first command')
+        assert scene.grippers[0].data[0] == pytest.approx(scene.me.position[0] + 0.02)
+
+
+def test_enabled_again_a_free_start_goes_on_from_the_last_command(
+        tmp_path: Path, ros_domain: int) -> None:
+    data = contract_data()
+    data['limits']['action']['gripper']['max_step'] = 0.3
+    with playing(tmp_path, data) as scene:
+        scene.tell()
+        scene.enabled(0.6)
+        scene.me.until(lambda: scene.grippers, 'the first command')
+        assert scene.grippers[0].data[0] == pytest.approx(1.0)   # free: as the head wants it
+        assert scene.me.enable(False).success
+        scene.me.spin(0.8)
+        assert scene.grippers[-1].data[0] == pytest.approx(1.0)
+        scene.twists.clear()
+        scene.grippers.clear()
+        scene.enabled(0.5)   # open
+        scene.me.until(lambda: scene.grippers, 'the next command')
+        assert scene.grippers[0].data[0] == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -310,3 +467,5 @@ def test_without_limits_configure_fails_and_says_so(tmp_path: Path, ros_domain: 
     path.write_text(yaml.safe_dump(contract_data()))
     with robot() as me, running('policy', tmp_path, bundle=bundle, contract=path) as process:
         assert me.change('policy', 'configure'), process.log
+        assert f'limits in force: contract {path}\n' in process.log
+        assert "the bundle's own" not in process.log

@@ -7,6 +7,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
+from ssl_vla_ros.dataset import clock
 from ssl_vla_ros.runtime.history import commanded, latest, StreamLog, TickGate, TickHistory
 
 MS = 1_000_000
@@ -102,6 +103,32 @@ def test_an_action_is_the_first_command_after_its_tick_or_the_one_held() -> None
     found = [log.commanded(tick[index], tick[index + 1]) for index in range(4)]
     assert [value[0] for value in found if value is not None] == [1.0, 2.0, 3.0, 4.0]
     assert log.commanded(BEGIN - 50 * MS, BEGIN) is None
+
+
+def test_the_nearest_command_may_lie_before_its_tick_or_after_the_next() -> None:
+    log = log_of((0, 1.0), (45, 2.0), (60, 3.0), (230, 4.0))
+    tick = [BEGIN + index * 50 * MS for index in range(5)]
+    found = [log.commanded(tick[index], tick[index + 1], 'nearest') for index in range(4)]
+    assert [value[0] for value in found if value is not None] == [1.0, 2.0, 3.0, 4.0]
+    early = log.commanded(BEGIN - 50 * MS, BEGIN, 'nearest')
+    assert early is not None and early[0] == 1.0
+    assert log_of().commanded(BEGIN, BEGIN + MS, 'nearest') is None
+
+
+@pytest.mark.parametrize('how', ['next', 'nearest'])
+@given(steps=st.lists(st.integers(1, 130), min_size=1, max_size=40), first=st.integers(-90, 90))
+def test_commands_are_paired_with_ticks_as_datasets_pair_them(
+        how: str, steps: list[int], first: int) -> None:
+    stamps = BEGIN + (first + np.cumsum(steps)) * MS
+    log = StreamLog(lambda value: np.array([value]))
+    for index, stamp in enumerate(stamps.tolist()):
+        log.append(stamp, float(index))
+    ticks = clock.make_ticks(BEGIN, BEGIN, int(stamps[-1]) + 10**8, 20)
+    picked = (clock.pick_next(ticks, stamps, 50 * MS) if how == 'next'
+              else clock.pick_nearest(ticks, stamps))
+    for tick, index in zip(ticks.tolist(), picked.index.tolist(), strict=True):
+        served = commanded([log], tick, tick + 50 * MS, how)
+        assert (-1 if served is None else served[0]) == index
 
 
 def test_an_action_over_streams_needs_all_of_them() -> None:

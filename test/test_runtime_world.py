@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ssl_vla_ros.dataset import clock
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.runtime.history import StreamLog
 from ssl_vla_ros.runtime.world import Foresight, WorldTracker
-from tiny_bundle import CONTEXT, HORIZON, make_bundle, STEP
+from tiny_bundle import CONTEXT, HORIZON, make_bundle, STEP, tiny_contract
 
 MS = 1_000_000
 BEGIN = 100 * 10**9
@@ -106,6 +109,31 @@ def test_a_gap_is_never_bridged(scene: Scene) -> None:
     scene.command([1.0, 0.0, 0.0])
     found = scene.step()
     assert found.surprise is None and found.prediction is not None
+
+
+@pytest.mark.parametrize('how', ['next', 'nearest'])
+def test_past_actions_are_paired_as_in_the_data_that_the_model_was_trained_on(
+        how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = tiny_contract()   # its own pairing is "next": what counts is how the model was trained
+    trained = replace(robot, sync=replace(robot.sync, action=how))
+    bundle = load_bundle(make_bundle(tmp_path / how, trained), robot=robot)
+    given: list[Any] = []
+    monkeypatch.setattr(bundle, 'predict_batch', lambda features, actions: (
+        given.append(actions), np.zeros((len(features), HORIZON, 2, 3), np.float32))[1])
+    log = StreamLog(lambda value: np.full(3, value))
+    tracker = WorldTracker(bundle, [log], 0.05)
+    ticks = clock.make_ticks(BEGIN, BEGIN, BEGIN + 950 * MS, 20)
+    # A commander at the control rate, 35 ms after each tick: 15 ms before the next one.
+    stamps = np.concatenate([[BEGIN - 15 * MS], ticks + 35 * MS])
+    index = (clock.pick_next(ticks, stamps, 50 * MS) if how == 'next'
+             else clock.pick_nearest(ticks, stamps)).index
+    for tick, stamp in enumerate(ticks.tolist()):
+        log.append(int(stamps[tick]), float(tick))
+        tracker.step(stamp, np.zeros((2, 3), np.float32), False, True)
+        if tick >= CONTEXT:
+            paired = index[tick - CONTEXT:tick]
+            np.testing.assert_array_equal(given[-1][0, :CONTEXT, 0], paired)
+    assert len(given) == len(ticks) - CONTEXT
 
 
 def test_what_nobody_wants_is_not_computed(scene: Scene) -> None:

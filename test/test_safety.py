@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 from hypothesis import given, strategies as st
@@ -16,7 +17,7 @@ from ssl_vla_ros.safety import (
 
 NAMES = ('linear.x', 'gripper')
 LIMITS = Limits(0.3, {'linear.x': ActionLimit(-0.4, 0.4, 0.1),
-                      'gripper': ActionLimit(0.0, 1.0, 0.5)},
+                      'gripper': ActionLimit(0.0, 1.0, 0.5, free_start=True)},
                 {'elbow': JointLimit(-2.0, 2.0, 0.1, 3.0)})
 
 
@@ -52,6 +53,31 @@ def test_a_command_inside_the_limits_passes_unchanged_and_uncounted() -> None:
     assert made.clamped == {'linear.x': 0, 'gripper': 0}
     made.limit(np.array([0.3, 0.7]))
     assert made.clamped == {'linear.x': 1, 'gripper': 0}
+
+
+def test_without_a_known_start_nothing_is_commanded_unless_the_contract_lets_it() -> None:
+    limits = replace(LIMITS, action={name: replace(limit, free_start=False)
+                                     for name, limit in LIMITS.action.items()})
+    made = CommandLimiter(limits, NAMES, 20)
+    with pytest.raises(CommandRefusedError, match='where linear.x, gripper starts'):
+        made.limit(np.array([0.0, 0.9]))      # never told a start: 0.9 would be a leap
+    made.reset({'linear.x': 0.1, 'gripper': 0.2})
+    with pytest.raises(CommandRefusedError) as caught:
+        made.reset({'linear.x': 0.0})
+    assert caught.value.cause == 'unknown_start'
+    for word in ('where gripper starts', "contract's state", 'limits.action.gripper',
+                 'free_start: true'):
+        assert word in str(caught.value)
+    np.testing.assert_array_equal(made.last, [0.1, 0.2])   # the refusal has changed nothing
+    np.testing.assert_allclose(made.limit(np.array([0.0, 1.0])), [0.0, 0.7])
+
+
+def test_a_free_start_is_free_once_and_bound_where_it_is_known() -> None:
+    made = limiter()
+    assert made.limit(np.array([0.0, 1.0]))[1] == 1.0
+    assert made.limit(np.array([0.0, 0.0]))[1] == 0.5
+    made.reset({'linear.x': 0.0, 'gripper': 0.2})
+    assert made.limit(np.array([0.0, 1.0]))[1] == pytest.approx(0.7)
 
 
 def test_a_value_comes_back_by_steps_from_outside_of_its_range() -> None:

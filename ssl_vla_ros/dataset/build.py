@@ -24,15 +24,22 @@ from ssl_vla_ros.dataset.writer import DatasetWriter
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.errors import DatasetError, UserError
 
-#: Only these become rows; ``incomplete`` ones lack messages that nobody counted.
-USABLE = ('complete', 'recovered')
+#: What may become rows; ``incomplete`` only where all that is wrong is an early end (a signal, too
+#: little disk): its books say what became of every message up to there. Of a ``recovered`` one
+#: nobody knows what was lost at its end, but every message in it is sound.
+USABLE = ('complete', 'recovered', 'incomplete')
 #: A lag with a smaller correlation says nothing.
 SURE = 0.5
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What became of one recorded episode: its rows and report, or the reason it was refused."""
+    """
+    What became of one recorded episode: its rows and report, or the reason it was refused.
+
+    ``status`` is its own (``incomplete``: it ended early), '' of one that was refused;
+    ``exact`` says whether what its publishers sent is known for every topic.
+    """
 
     source: str
     rows: int
@@ -40,6 +47,8 @@ class EpisodeResult:
     success: bool | None
     reason: str
     report: AlignReport | None
+    status: str = ''
+    exact: bool = True
 
     @property
     def kept(self) -> bool:
@@ -74,7 +83,10 @@ class BuildReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
-        return asdict(self) | {'rows': self.rows, 'kept': len(self.kept)}
+        return asdict(self) | {
+            'rows': self.rows, 'kept': len(self.kept),
+            'ended_early': len(_of_status(self.kept, 'incomplete')),
+            'recovered': len(_of_status(self.kept, 'recovered'))}
 
     def text(self) -> str:
         """Return the report for people: a line a stream, then totals and refusals."""
@@ -89,12 +101,14 @@ class BuildReport:
         lines.append(
             f'kept {len(self.kept)} of {len(self.episodes)} episodes, {self.rows} rows, '
             f'{flagged} flagged, in {self.out} ({self.seconds:.1f} s)')
+        lines += _unusual(self.kept)
         lines += [f'refused: {result.reason}' for result in self.refused]
         return '\n'.join(lines)
 
 
 def build_dataset(session: str | Path, out: str | Path, contract: Contract | None = None,
-                  progress: Progress | None = None, *, overwrite: bool = False) -> BuildReport:
+                  progress: Progress | None = None, *, overwrite: bool = False, task: str = ''
+                  ) -> BuildReport:
     """
     Build a dataset from a session's finished episodes.
 
@@ -111,6 +125,8 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
         Told after each episode.
     overwrite
         Whether an existing dataset in ``out`` may be replaced.
+    task
+        What was done, for episodes that were recorded without saying it.
 
     Returns
     -------
@@ -140,7 +156,7 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
                 if writer is None:
                     chosen = contract or episode.contract
                     writer = DatasetWriter(part, chosen, chosen.rate_hz)
-                results.append(_add(writer, episode))
+                results.append(_add(writer, episode, task))
             except UserError as error:
                 results.append(EpisodeResult(str(path), 0, '', None, str(error), None))
             tell(progress, done, len(paths), f'build: {path.name}')
@@ -157,22 +173,45 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
 def _usable(path: Path) -> Episode:
     episode = Episode.open(path)
     status = episode.info['status']
-    if status not in USABLE:
-        reason = episode.info.get('reason') or 'no reason given'
-        raise DatasetError(f'{path}: the episode is {status} ({reason})')
+    # A recovered episode is taken with what nobody knows of it: what is in it is sound.
+    faults = [] if status == 'recovered' else episode.faults
+    if status not in USABLE or faults:
+        reason = '; '.join(faults) or episode.info.get('reason') or 'no reason given'
+        raise DatasetError(
+            f'{path}: the episode is {status} ({reason}); mend the cause and record it again')
     return episode
 
 
-def _add(writer: DatasetWriter, episode: Episode) -> EpisodeResult:
+def _add(writer: DatasetWriter, episode: Episode, otherwise: str) -> EpisodeResult:
     # A dataset may be built at another rate than the recording robot's.
     recorded = replace(episode.contract, rate_hz=writer.contract.rate_hz)
     require_compatible(recorded, writer.contract, str(episode.path))
-    task, success = str(episode.info['task']), episode.info['success']
+    task, success = str(episode.info['task']).strip() or otherwise, episode.info['success']
+    if not task:
+        raise DatasetError(
+            f'{episode.path}: task is empty: nothing says what was done; build with --task TEXT, '
+            'which is taken for every episode without one')
     aligned = align_episode(episode, writer.contract)
     source = f'{episode.path.parent.name}/{episode.path.name}'
     writer.add_episode(aligned, task, success, source)
     return EpisodeResult(
-        str(episode.path), len(aligned.ticks_ns), task, success, '', aligned.report)
+        str(episode.path), len(aligned.ticks_ns), task, success, '', aligned.report,
+        episode.info['status'], all(item.published_exact for item in episode.accounts.values()))
+
+
+def _of_status(kept: list[EpisodeResult], status: str) -> list[EpisodeResult]:
+    return [result for result in kept if result.status == status]
+
+
+def _unusual(kept: list[EpisodeResult]) -> Iterator[str]:
+    early, recovered = _of_status(kept, 'incomplete'), _of_status(kept, 'recovered')
+    if early:
+        vague = sum(not result.exact for result in early)
+        yield (f'of these, {len(early)} ended early: whole up to there, without an outcome unless '
+               'one was marked' + (f' (counts of {vague} not exact)' if vague else ''))
+    if recovered:
+        yield (f'of these, {len(recovered)} recovered after a kill: what was lost at the end is '
+               'not known (counts not exact)')
 
 
 def _stream_lines(kept: list[EpisodeResult]) -> Iterator[str]:

@@ -101,7 +101,7 @@ def choose_domain() -> int:
 
 def ros_environment(domain: int, logs: Path) -> dict[str, str]:
     """Environment for nodes: this machine only, large pictures, logs in a place of their own."""
-    from ssl_vla_ros.demo.places import share
+    from ssl_vla_ros.places import share
     environment = dict(os.environ)
     environment.update(
         ROS_DOMAIN_ID=str(domain), ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,3 +89,15 @@ class TopicAccount:
             published_exact=bool(data['published_exact']),
             # Absent in episodes of before it was noted.
             publishers=data.get('publishers'))
+
+
+def unbalanced(topics: Iterable[str]) -> str:
+    """Say that the books of these topics are wrong."""
+    return f'accounting does not balance: {", ".join(topics)}'
+
+
+def silent(needed: Iterable[str], accounts: Mapping[str, TopicAccount]) -> str:
+    """Say which of the topics that a dataset needs have no message in the bag; '' if none."""
+    words = [f'{topic} ({accounts[topic].fate()})' for topic in needed
+             if topic in accounts and not accounts[topic].written]
+    return f'nothing was recorded on {", ".join(words)}' if words else ''

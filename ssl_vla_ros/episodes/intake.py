@@ -8,10 +8,11 @@ the first message of an episode comes: ``published`` and ``lost`` are exact, gap
 and the end included.
 
 The episode is what was received between the start and the stop request, by the recorder's own
-clock: a camera computer whose clock is an hour behind costs nothing. What was published before the
-stop and is received after it belongs to the episode, too. When that was, the publisher's stamps
-say once they are set right by the shortest way that a message of this episode took from there to
-here, which holds the difference of the two clocks.
+clock: a camera computer whose clock is an hour behind costs nothing, and what comes late over the
+start is taken, not lost. What was published before the stop and is received after it belongs to
+the episode, too. When that was, the publisher's stamps say once they are set right by the shortest
+way that a message of this episode took from there to here, which holds the difference of the two
+clocks.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ class TopicIntake:
         self.account = TopicAccount()
         self._start_ns, self._stop_ns = start_ns, None
         self._begun = False
-        self._shortest_way_ns = None
         self._last_stamp = None
         self._tail_known = False
         self._several = self.publishers > 1
@@ -83,7 +83,7 @@ class TopicIntake:
 
     def end(self) -> TopicAccount:
         """Close the books and give them out; what still comes for this episode is ``late``."""
-        self._ended_ns = self._stop_ns
+        self._ended_ns = None if self._tail_known else self._stop_ns
         self._start_ns = self._stop_ns = None
         self.account.publishers = self.publishers
         return self.account
@@ -103,6 +103,7 @@ class TopicIntake:
         self.publishers = current
         if added or not current:
             self._last_sequence = None
+            self._shortest_way_ns = None
         if current > 1 and self._start_ns is not None:
             self._several = True
             self.account.published_exact = False
@@ -139,9 +140,11 @@ class TopicIntake:
         """
         self.received += 1
         if self._start_ns is None:
-            if (self._ended_ns is not None
-                    and self._published_ns(source_ns, received_ns) <= self._ended_ns):
-                self.late += 1
+            if self._ended_ns is not None:
+                if self._published_ns(source_ns, received_ns) <= self._ended_ns:
+                    self.late += 1
+                else:
+                    self._ended_ns = None
             self._last_sequence = sequence
             return Fate.OUTSIDE, None
         # Only what waited here for the start to be taken is from before it. After the first
@@ -156,10 +159,11 @@ class TopicIntake:
                 and self._published_ns(source_ns, received_ns) > self._stop_ns):
             self._tail_known = True
             return Fate.OUTSIDE, None
-        self._begun = True
         way_ns = received_ns - source_ns
-        if self._shortest_way_ns is None or way_ns < self._shortest_way_ns:
+        # Anew in each episode: clocks drift, and may be set.
+        if not self._begun or self._shortest_way_ns is None or way_ns < self._shortest_way_ns:
             self._shortest_way_ns = way_ns
+        self._begun = True
         self.account.published += 1
         if paused:
             self.account.reject('paused')

@@ -15,7 +15,7 @@ from mcap_ros2.decoder import DecoderFactory
 
 from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.episodes import session as sessions
-from ssl_vla_ros.episodes.accounting import TopicAccount
+from ssl_vla_ros.episodes.accounting import TopicAccount, unbalanced
 from ssl_vla_ros.episodes.mend import BROKEN_FILE
 from ssl_vla_ros.episodes.schemas import short_type
 from ssl_vla_ros.episodes.writer import SCHEMA_VERSION, STATUSES
@@ -54,10 +54,7 @@ def list_episodes(session: Path) -> list[Path]:
         If there is no such directory.
 
     """
-    session = Path(session)
-    if not session.is_dir():
-        raise EpisodeError(f'{session}: no such session directory; record into it first')
-    return sessions.finished(session)
+    return sessions.finished(sessions.existing(Path(session)))
 
 
 class Episode:
@@ -115,6 +112,27 @@ class Episode:
         """Read what became of every message, by topic."""
         return {topic: TopicAccount.from_dict(data)
                 for topic, data in self.info['counts'].items()}
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether all that is wrong with it is that nobody asked for its end."""
+        return self.info['status'] == 'incomplete' and not self.faults
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """
+        Say what nobody accounts for: a disk that failed, books out of balance, a silent topic.
+
+        Empty if every message up to the end is in the bag or in the books, however early that
+        end came. Of a ``recovered`` episode nobody knows it: its counts are not exact.
+        """
+        wrong = [topic for topic, account in self.accounts.items() if not account.balanced]
+        found = [unbalanced(wrong)] if wrong else []
+        noted = self.info.get('faults')
+        if noted is None and self.info['status'] == 'incomplete':
+            # Written by a recorder that did not tell a failed disk from an early end.
+            noted = [self.info.get('reason') or 'no reason given']
+        return tuple(dict.fromkeys([*(noted or ()), *found]))
 
     def raw(self, topics: Iterable[str] | None = None) -> Iterator[RawMessage]:
         """
@@ -218,4 +236,6 @@ def read_info(path: Path) -> dict[str, Any]:
             raise EpisodeError(
                 f'{path}: {key} is {info.get(key)!r}, must be a '
                 f'{"number" if kind is int else "mapping"}')
+    if not isinstance(info.get('faults', []), list):
+        raise EpisodeError(f'{path}: faults is {info["faults"]!r}, must be a list')
     return info

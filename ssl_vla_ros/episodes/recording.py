@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import shutil
 import threading
@@ -18,8 +19,9 @@ import time
 from typing import Any
 
 from ssl_vla_ros.episodes.accounting import TopicAccount
-from ssl_vla_ros.episodes.recover import recover_part
+from ssl_vla_ros.episodes.recover import how_to_recover, recover_part
 from ssl_vla_ros.episodes.writer import EpisodeWriter
+from ssl_vla_ros.errors import EpisodeError
 
 _DISK_CHECK_S = 0.5
 _IDLE_S = 0.1
@@ -34,6 +36,13 @@ class Outcome:
     reason: str
     accounts: Mapping[str, TopicAccount]
     error: str = ''
+
+    @property
+    def told(self) -> str:
+        """What the operator must know; '' of an episode that ended as it was asked to."""
+        if self.error or self.status in ('complete', 'discarded'):
+            return self.error
+        return f'{self.name} is {self.status}: {self.reason}'
 
 
 class Recording:
@@ -132,6 +141,16 @@ class Recording:
     # -- on the thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
+        # Whatever happens, there is an outcome: the node waits for it.
+        try:
+            self._write_all()
+            self.outcome = self._conclude(self._end or {})
+        except BaseException as error:
+            self.outcome = self._unfinished(error)
+            with contextlib.suppress(OSError):  # a disk that is gone cannot even close a file
+                self._writer.abandon()
+
+    def _write_all(self) -> None:
         while True:
             with self._condition:
                 if not self._queue and self._end is None:
@@ -141,20 +160,13 @@ class Recording:
                     self._waiting_bytes -= len(item[1])
             if item is None:
                 if self._end is not None:
-                    break
+                    return
                 self._work(self._writer.sync_if_due)
             elif self._broken:
                 self._unwritten[item[0]] += 1
             else:
                 self._work(self._writer.write, *item)
-            self._check_disk()
-        try:
-            self.outcome = self._conclude(self._end)
-        except Exception as error:  # the thread's last words must reach the node
-            self.outcome = Outcome(
-                self.name, 'unfinished', self.failure, self._accounts,
-                f'{self._writer.part}: not finished: {error}; the next start recovers it')
-            self._writer.abandon()
+            self._work(self._check_disk)
 
     def _work(self, work: Any, *arguments: Any) -> None:
         if self._broken:
@@ -162,9 +174,14 @@ class Recording:
         try:
             work(*arguments)
         except (OSError, ValueError) as error:
-            with self._condition:
-                self._broken = True
-            self.failure = f'disk: {error}'
+            self._break(f'disk: {error}')
+        except Exception as error:  # a mistake of ours; what is on the disk is still rescued
+            self._break(f'writer: {error!r}')
+
+    def _break(self, failure: str) -> None:
+        with self._condition:
+            self._broken = True
+        self.failure = failure
 
     def _check_disk(self) -> None:
         now = time.monotonic()
@@ -188,22 +205,35 @@ class Recording:
         try:
             self._writer.close(self._accounts, **how)
         except OSError as error:
-            self._broken = True
-            self.failure = f'disk: {error}'
+            self._break(f'disk: {error}')
             return self._rescue()
         info = self._writer.info
         return Outcome(self.name, info['status'], info['reason'], self._accounts)
 
+    def _unfinished(self, error: BaseException) -> Outcome:
+        self._break(self.failure or f'writer: {error!r}')
+        self._fill_in_written()
+        words = str(error) if isinstance(error, EpisodeError) else (
+            f'{self._writer.part}: not finished: '
+            f'{error if isinstance(error, OSError) else repr(error)}; '
+            f'{how_to_recover(self._writer.part)}')
+        return Outcome(self.name, 'unfinished', self.failure, self._accounts, words)
+
     def _fill_in_written(self) -> None:
         for topic, account in self._accounts.items():
             account.written = self._writer.written[topic]
-            account.dropped += self._unwritten[topic]
+            if self._broken:
+                # Which message it broke on, and whether that one got through, nobody knows.
+                account.dropped = (account.published - account.written - account.lost
+                                   - account.rejected)
+            else:
+                account.dropped += self._unwritten[topic]
 
     def _rescue(self) -> Outcome:
         """Finish from what is readable on the disk; what is not there counts as dropped."""
         with self._writer.rescued() as (session, number):
             recovered = recover_part(
                 session, number, status='incomplete', reason=self.failure,
-                accounts=self._accounts)
+                accounts=self._accounts, faults=[self.failure])
         self._accounts = recovered.accounts
         return Outcome(self.name, recovered.status, recovered.reason, self._accounts)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
@@ -54,10 +54,11 @@ def recover_session(session: Path) -> list[Recovered]:
     Raises
     ------
     EpisodeError
-        If the disk does not let an episode be finished (it stays as it was).
+        If there is no such directory, or the disk does not let an episode be finished (it stays
+        as it was).
 
     """
-    session = Path(session)
+    session = sessions.existing(Path(session))
     results = []
     for number, part in sessions.unfinished(session):
         lock = sessions.PartLock.take(session, number)
@@ -74,7 +75,8 @@ def recover_session(session: Path) -> list[Recovered]:
 
 def recover_part(session: Path, number: int, *, status: str = 'recovered',
                  reason: str = 'the recording process ended before it finished the episode',
-                 accounts: Mapping[str, TopicAccount] | None = None) -> Recovered:
+                 accounts: Mapping[str, TopicAccount] | None = None,
+                 faults: Sequence[str] = ()) -> Recovered:
     """
     Finish or quarantine one unfinished episode; the caller holds its lock.
 
@@ -87,6 +89,8 @@ def recover_part(session: Path, number: int, *, status: str = 'recovered',
     accounts
         What is known of the messages, if the process that wrote them still lives: what is not
         found in the file counts as dropped. Without, only what was written is known.
+    faults
+        What nobody accounts for, in words; see ``Episode.faults``.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def recover_part(session: Path, number: int, *, status: str = 'recovered',
             return _quarantine(session, number, part, f'{type(error).__name__}: {error}')
         books = {topic: _account(statistics.count, (accounts or {}).get(topic))
                  for topic, statistics in summary.topics.items()}
-        info.update(status=status, reason=reason,
+        info.update(status=status, reason=reason, faults=list(faults),
                     counts={topic: account.to_dict() for topic, account in books.items()},
                     **summary.times())
         write_metadata(part / 'metadata.yaml', summary)
@@ -126,9 +130,20 @@ def recover_part(session: Path, number: int, *, status: str = 'recovered',
         publish(part, path)
     except OSError as error:
         raise EpisodeError(
-            f'{part}: cannot be finished: {error}; make room on the disk, and the next start '
-            'recovers it') from error
+            f'{part}: cannot be finished: {error}; {how_to_recover(part)}') from error
     return Recovered(path, status, summary.message_count, reason, books)
+
+
+def how_to_recover(part: Path) -> str:
+    """Say what to do about an unfinished episode that the disk did not let be finished."""
+    try:
+        there = part.is_dir()
+    except OSError:  # such as the input/output errors of a disk that was pulled out
+        there = False
+    first = ('make room on the disk' if there else
+             'its directory is gone: bring it back, or the disk that it is on')
+    return (f'{first}, then the next start of the recorder or '
+            f'"ssl_vla episodes recover {part.parent}" recovers it')
 
 
 def _account(written: int, known: TopicAccount | None) -> TopicAccount:
@@ -138,11 +153,12 @@ def _account(written: int, known: TopicAccount | None) -> TopicAccount:
     return TopicAccount(
         published=known.published, written=written, lost=known.lost, dropped=dropped,
         rejected=known.rejected, rejected_by_cause=dict(known.rejected_by_cause),
-        published_exact=known.published_exact)
+        published_exact=known.published_exact, publishers=known.publishers)
 
 
 def _quarantine(session: Path, number: int, part: Path, reason: str) -> Recovered:
     place = session / sessions.QUARANTINE / sessions.episode_name(number)
+    part.stat()  # raises if it is gone, before a place is made for it
     place.parent.mkdir(exist_ok=True)
     part.rename(place)
     write_json(place / 'quarantine.json', {'reason': reason})

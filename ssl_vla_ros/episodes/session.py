@@ -10,6 +10,7 @@ however that ends.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -40,6 +41,21 @@ def part_name(number: int) -> str:
 def mcap_name(number: int) -> str:
     """File of an episode's messages, as rosbag2 numbers them."""
     return f'{episode_name(number)}_0.mcap'
+
+
+def existing(session: Path) -> Path:
+    """
+    Give the session back if it is there.
+
+    Raises
+    ------
+    EpisodeError
+        If there is no such directory: a mistyped name must not look like an empty session.
+
+    """
+    if not session.is_dir():
+        raise EpisodeError(f'{session}: no such session directory; record into it first')
+    return session
 
 
 def finished(session: Path) -> list[Path]:
@@ -82,10 +98,14 @@ class PartLock:
         """Give the lock up; a second call does nothing."""
         if self._descriptor is None:
             return
-        # Unlinked while still held: whoever opens the name later finds no episode to it.
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            # Unlinked while still held: whoever opens the name later finds no episode to it. On a
+            # disk that is gone the name does not matter: the claim ends with the descriptor.
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def reserve(session: Path) -> tuple[int, Path, PartLock]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.episodes import session as sessions
-from ssl_vla_ros.episodes.accounting import TopicAccount
+from ssl_vla_ros.episodes.accounting import silent, TopicAccount, unbalanced
 from ssl_vla_ros.episodes.bag import BagFile, sync_directory, write_json, write_metadata
 from ssl_vla_ros.episodes.schemas import message_schema
 from ssl_vla_ros.errors import EpisodeError
@@ -80,11 +80,14 @@ class EpisodeWriter:
         self.number, self.part, self._lock = sessions.reserve(session)
         self.path = session / sessions.episode_name(self.number)
         self.written = dict.fromkeys(topics, 0)
+        self._needed = dict.fromkeys((
+            *(camera.topic for camera in contract.cameras),
+            *(stream.topic for stream in (*contract.state, *contract.action))))
         self._fsync_interval_s = fsync_interval_s
         self._synced_at = time.monotonic()
         self.info: dict[str, Any] = {
             'schema_version': SCHEMA_VERSION, 'episode': self.number, 'status': RECORDING,
-            'reason': '', 'task': task, 'success': None, 'operator': operator,
+            'reason': '', 'faults': [], 'task': task, 'success': None, 'operator': operator,
             'contract': contract.to_dict(), 'clock': '', 'topics': names, 'counts': {},
             'first_stamp_ns': None, 'last_stamp_ns': None, 'duration_s': 0.0,
             'software': software_versions()}
@@ -132,8 +135,9 @@ class EpisodeWriter:
         """
         Finish the episode.
 
-        An account that does not balance, or does not say what was written, makes the episode
-        ``incomplete``: it is never complete in silence.
+        An account that does not balance, or does not say what was written, and a camera, state or
+        action without a single message make the episode ``incomplete``: it is never complete in
+        silence. Each is among its ``faults`` and in its reason.
 
         Parameters
         ----------
@@ -157,14 +161,15 @@ class EpisodeWriter:
         wrong = [topic for topic, count in self.written.items()
                  if topic not in accounts or not accounts[topic].balanced
                  or accounts[topic].written != count]
-        if wrong:
-            reason = '; '.join([*filter(None, [reason]),
-                                f'accounting does not balance: {", ".join(wrong)}'])
+        faults = [*filter(None, (unbalanced(wrong) if wrong else '',
+                                 silent(self._needed, accounts)))]
+        if faults:
+            reason = '; '.join([*filter(None, [reason]), *faults])
             status = 'incomplete' if status == 'complete' else status
         self._bag.finish()
         write_metadata(self.part / 'metadata.yaml', self._bag.summary)
         self.info.update(
-            status=status, reason=reason, success=success, clock=clock,
+            status=status, reason=reason, faults=faults, success=success, clock=clock,
             counts={topic: account.to_dict() for topic, account in accounts.items()},
             **self._bag.summary.times())
         if task is not None:

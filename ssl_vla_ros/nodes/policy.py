@@ -4,9 +4,9 @@
 The policy node: features and state in, commands out, inside the contract's limits.
 
 Disabled until ``~/enable``. A fault (stale or broken input, NaN, a joint outside of its limits,
-a jump of the clock, another encoder than the head was trained on) halts: velocities ramp to
-zero, everything else is held, and the halt is latched until somebody enables again. Staleness is
-judged by header stamps and by a steady clock, either is enough. This is not certified safety.
+a jump of the clock, an encoder that is unknown or not the one the head was trained on) halts:
+velocities ramp to zero, everything else is held, and the halt is latched until somebody enables
+again. Stale is what header stamps or a steady clock call so. This is not certified safety.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import read_tensor
 from ssl_vla_ros.nodes.commands import CommandOutput
-from ssl_vla_ros.nodes.common import input_qos, LATCHED_QOS, ManagedNode, run
+from ssl_vla_ros.nodes.common import input_qos, ManagedNode, run
+from ssl_vla_ros.nodes.encoder_check import EncoderCheck
 from ssl_vla_ros.nodes.models import declare_model, open_model
-from ssl_vla_ros.nodes.policy_report import foreign_encoder, PolicyReport
+from ssl_vla_ros.nodes.policy_report import PolicyReport
 from ssl_vla_ros.nodes.streams import StateInput
 from ssl_vla_ros.runtime.bundle import Bundle, InferenceError
 from ssl_vla_ros.runtime.chunks import ChunkRunner
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
 from ssl_vla_ros.safety import CommandRefusedError, Latch, refuse_stale, Watchdog
-from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 _JOIN_S = 10.0
@@ -60,10 +60,10 @@ class PolicyNode(ManagedNode):
         self._mailbox: Mailbox | None = None
         self._worker: threading.Thread | None = None
         self._state: StateInput | None = None
-        self._entities: list[Any] = []
+        self._encoder: EncoderCheck | None = None
+        self._features: Any = None
         self._timer: Any = None
-        self._enabled_ns, self._fresh = 0, False
-        self._foreign_encoder = self._skipped = ''
+        self._enabled_ns, self._fresh, self._skipped = 0, False, ''
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/stop', self._on_stop)
         self.steady_timer(1.0, self._on_report)
@@ -72,8 +72,10 @@ class PolicyNode(ManagedNode):
         """Verify, open and warm up the head; make the limiter; subscribe."""
         bundle = open_model(self, ('head',))
         self._runner = ChunkRunner(bundle, 1.0 / bundle.contract.rate_hz, self.value('execute'))
-        further = [name for name in self.value('zero_on_halt') if name]
-        self._output = CommandOutput(self, bundle.contract, self.value('frame_id'), further)
+        self._output = CommandOutput(self, bundle.contract, self.value('frame_id'),
+                                     filter(None, self.value('zero_on_halt')))
+        own = f"{bundle.manifest.path} (the bundle's own)"
+        self.get_logger().info(f'limits in force: contract {self.value("contract") or own}')
         self._latch = Latch()
         self._report.clear()
         assert bundle.contract.limits is not None
@@ -81,12 +83,9 @@ class PolicyNode(ManagedNode):
         self._watchdog = watchdog = Watchdog(
             ['features', _TICK, *sorted(topics)], bundle.contract.limits.input_timeout_s)
         self._state = StateInput(self, bundle.contract, watchdog.feed)
-        self._entities = [
-            self.create_subscription(Image, 'inference/features', self._on_features,
-                                     input_qos('reliable', 1)),
-            self.create_subscription(String, 'inference/model_info', self._on_model_info,
-                                     LATCHED_QOS)]
-        self._foreign_encoder = ''
+        self._features = self.create_subscription(
+            Image, 'inference/features', self._on_features, input_qos('reliable', 1))
+        self._encoder = EncoderCheck(self, bundle.manifest, self._halt)
         self._bundle = bundle
 
     def activate(self) -> None:
@@ -122,14 +121,13 @@ class PolicyNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Close the head and end publishers and subscriptions."""
-        if self._state is not None:
-            self._state.destroy()
-        for subscription in self._entities:
-            self.destroy_subscription(subscription)
-        if self._output is not None:
-            self._output.destroy()
-        self._entities = []
+        for part in (self._state, self._encoder, self._output):
+            if part is not None:
+                part.destroy()
+        if self._features is not None:
+            self.destroy_subscription(self._features)
         self._bundle = self._runner = self._output = self._watchdog = self._state = None
+        self._encoder = self._features = None
 
     # -- callbacks: keep and return ----------------------------------------------------------
 
@@ -138,12 +136,6 @@ class PolicyNode(ManagedNode):
         if (mailbox is not None and watchdog is not None
                 and mailbox.put('features', stamp_ns(message.header.stamp), message)):
             watchdog.feed('features')
-
-    def _on_model_info(self, message: Any) -> None:
-        assert self._bundle is not None
-        self._foreign_encoder = foreign_encoder(message.data, self._bundle.manifest)
-        if self._foreign_encoder:
-            self._halt(self._foreign_encoder)
 
     def _on_timer(self) -> None:
         watchdog, output, state = self._watchdog, self._output, self._state
@@ -174,13 +166,13 @@ class PolicyNode(ManagedNode):
 
     def _enable(self) -> str:
         """Enable and return '', or return why not."""
-        output, watchdog, state = self._output, self._watchdog, self._state
-        if self.state_label != 'active' or not (output and watchdog and state):
+        output, watchdog, state, encoder = self._output, self._watchdog, self._state, self._encoder
+        if self.state_label != 'active' or not (output and watchdog and state and encoder):
             return f'the node is {self.state_label}; configure and activate it first'
         if self._latch.enabled:
             return ''
-        if self._foreign_encoder:
-            return self._foreign_encoder
+        if doubt := encoder.recheck():
+            return doubt
         state.poll()
         watchdog.feed(_TICK)  # it waits for a command only from now on
         if silent := watchdog.silent():
@@ -191,9 +183,9 @@ class PolicyNode(ManagedNode):
             joints = state.named(state.latest())
             output.limiter.forget_joints()
             output.limiter.check_joints(now, joints)
+            output.begin(joints)
         except (MessageError, CommandRefusedError) as error:
             return str(error)
-        output.begin(joints)
         # The worker begins a new history with the first features of after this moment.
         self._enabled_ns, self._fresh, self._skipped = now, True, ''
         self._latch.enable()
@@ -231,7 +223,11 @@ class PolicyNode(ManagedNode):
 
     def _tick(self, frames: FrameSet, mailbox: Mailbox) -> None:
         bundle, runner, output, inputs = self._bundle, self._runner, self._output, self._state
-        assert bundle and runner and output and inputs and self._watchdog
+        assert bundle and runner and output and inputs and self._watchdog and self._encoder
+        if doubt := self._encoder.doubt:
+            mailbox.drops['unknown_encoder'] += 1
+            self._skipped = f'; {doubt}'
+            return  # for longer than a moment this halts: nothing feeds the watchdog
         inputs.poll()
         self._refuse_stale({'features': frames.stamp_ns} | inputs.newest_ns())
         if self._fresh:
@@ -287,7 +283,8 @@ class PolicyNode(ManagedNode):
             'rejected': state.rejected() if state else {}})
 
     def _on_report(self) -> None:
-        if self._bundle is not None:
+        if self._bundle is not None and self._encoder is not None:
+            self._encoder.recheck()
             self._report.diagnostics(self._latch, self._publish_status() | {
                 'model': self._bundle.manifest.name,
                 'model_hash': self._bundle.manifest.digest[:12],

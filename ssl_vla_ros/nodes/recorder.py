@@ -12,7 +12,8 @@ Policy, and why:
 - An episode ends at the time of the stop request. What was published before it and is still on
   its way is waited for; the answer comes when the episode is finished on the disk.
 - A jump of a clock, too little disk, deactivation and a signal finish the episode as
-  ``incomplete``, with the reason. Only an operator's stop makes it ``complete``.
+  ``incomplete``, with the reason. Only an operator's stop makes it ``complete``, and only if
+  there is something of every camera, state and action in it.
 """
 
 from __future__ import annotations
@@ -169,8 +170,8 @@ class RecorderNode(ManagedNode):
     def _announce(self, outcome: Outcome) -> None:
         if outcome.error:
             self.get_logger().error(outcome.error)
-        elif outcome.status not in ('complete', 'discarded'):
-            self.get_logger().warning(f'{outcome.name} is {outcome.status}: {outcome.reason}')
+        elif outcome.told:
+            self.get_logger().warning(outcome.told)
         for future in self._waiting:
             future.set_result(outcome)
         self._waiting = []
@@ -190,7 +191,7 @@ class RecorderNode(ManagedNode):
             return response
         inputs, session, control = self._inputs, self._session, self._control
         assert inputs is not None and session is not None and control is not None
-        response.message = '' if control.running else inputs.not_ready() or session.no_room()
+        response.message = '' if control.running else inputs.not_ready() or session.room()[1]
         if response.message:
             return response
         try:
@@ -209,7 +210,9 @@ class RecorderNode(ManagedNode):
     def _running(self, response: Any) -> EpisodeControl | None:
         """Give the control of an episode being recorded, or say in the response that none is."""
         if self._control is None or not self._control.running:
-            response.message = 'no episode is being recorded; start one first'
+            last = None if self._control is None else self._control.last
+            response.message = 'no episode is being recorded; start one first' + (
+                f' (the last one: {last.told})' if last is not None and last.told else '')
             return None
         response.message = str(self._control.name)
         return self._control
@@ -231,8 +234,7 @@ class RecorderNode(ManagedNode):
         outcome: Outcome = await future
         response.success = outcome.status == ('discarded' if discard else 'complete')
         if not response.success:
-            response.message = outcome.error or (
-                f'{outcome.name} is {outcome.status}: {outcome.reason}')
+            response.message = outcome.told
         return response
 
     def _on_success(self, _request: Any, response: Any) -> Any:
@@ -278,9 +280,10 @@ class RecorderNode(ManagedNode):
         inputs, session, control = self._inputs, self._session, self._control
         assert inputs is not None and session is not None and control is not None
         values, warnings = inputs.diagnose(_REPORT_S, control.running)
-        values |= {'free_disk_bytes': session.free_bytes(), 'queue_depth': control.depth,
+        free, no_room = session.room()
+        values |= {'free_disk_bytes': free, 'queue_depth': control.depth,
                    'episode': control.name or ''}
-        errors = [session.no_room(), '' if control.last is None else control.last.error]
+        errors = [no_room, '' if control.last is None else control.last.error]
         self._diagnostics.publish(values, warnings=warnings, errors=list(filter(None, errors)),
                                   summary=control.phase)
         self._publish_state()

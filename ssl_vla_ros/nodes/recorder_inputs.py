@@ -63,17 +63,18 @@ class Session:
                 'give a directory that can') from error
         return session
 
-    def free_bytes(self) -> int:
-        """Measure the room on the disk."""
-        return shutil.disk_usage(self.path).free
-
-    def no_room(self) -> str:
-        """Say why there is too little room; '' if there is enough."""
-        free = self.free_bytes()
+    def room(self) -> tuple[int, str]:
+        """Measure the free bytes, and say why they are too few; '' if there are enough."""
+        try:
+            free = shutil.disk_usage(self.path).free
+        except OSError as error:
+            # Not made anew: where a disk was mounted, that would fill the one below it.
+            return 0, (f'{self.path}: the session directory is gone: {error}; bring it back, or '
+                       'the disk that it is on, or configure the recorder anew')
         if free >= self.min_free_bytes:
-            return ''
-        return (f'{self.path}: {free} bytes are free, fewer than min_free_bytes '
-                f'{self.min_free_bytes}; make room, or lower the parameter')
+            return free, ''
+        return free, (f'{self.path}: {free} bytes are free, fewer than min_free_bytes '
+                      f'{self.min_free_bytes}; make room, or lower the parameter')
 
 
 class Inputs:
@@ -168,7 +169,7 @@ class Inputs:
         self._received[topic] += 1
         fate, stamp = intake.take(
             info.get('publication_sequence_number', NO_SEQUENCE), source, cdr,
-            paused=self.books.paused)
+            received_ns=received, paused=self.books.paused)
         if fate is not Fate.KEEP:
             return
         clock: Any = self._node.get_clock()

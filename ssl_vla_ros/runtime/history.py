@@ -3,10 +3,11 @@
 """
 What a model may look back on, kept by header stamp and in bounded memory.
 
-The rules are those by which datasets are aligned (state interpolated between its neighbours, an
-action the first command at or after its tick, held until the next), so that a model meets in
-service what it met in training. Whatever breaks the steady row of ticks (a gap, a jump of the
-clock) empties the history: a context with a hole in it is never passed off as a whole one.
+The rules are those by which datasets are aligned (the contract's ``sync``: state interpolated
+between its neighbours or the nearest, an action the first command at or after its tick, held
+until the next, or the nearest), so that a model meets in service what it met in training.
+Whatever breaks the steady row of ticks (a gap, a jump of the clock) empties the history: a
+context with a hole in it is never passed off as a whole one.
 """
 
 from __future__ import annotations
@@ -31,13 +32,8 @@ class TickGate:
     Choose from a source's stamps the one for each control tick, and refuse the broken ones.
 
     A source at the control rate passes whole; from a faster one about every stamp nearest to a
-    tick passes, so that a model trained on ticks never gets frames at another rate.
-
-    Parameters
-    ----------
-    period_s
-        The control period.
-
+    tick passes, so that a model trained on ticks never gets frames at another rate. ``period_s``
+    is the control period.
     """
 
     #: Share of a period by which a stamp may be early: drivers' stamps jitter.
@@ -259,10 +255,18 @@ class StreamLog:
         low, high = self._decode(before), self._decode(behind)
         return low + share * (high - low)
 
-    def commanded(self, start_ns: int, end_ns: int) -> Vector | None:
-        """First command stamped in [start, end), or the one held from before; None if none."""
+    def commanded(self, start_ns: int, end_ns: int, how: str = 'next') -> Vector | None:
+        """
+        Values commanded for the tick at ``start_ns`` before that at ``end_ns``; None if none.
+
+        ``next`` is the first command stamped in [start, end), or the one held from before;
+        ``nearest`` the one nearest to start, of two equally near ones the earlier.
+        """
         with self._lock:
             index = bisect_left(self._stamps, start_ns)
+            if how == 'nearest' and self._stamps:
+                # The later one only where it is nearer than the one before it, if there is one.
+                end_ns = 2 * start_ns - self._stamps[index - 1] if index else self._stamps[0] + 1
             if index == len(self._stamps) or self._stamps[index] >= end_ns:
                 index -= 1
             if index < 0:
@@ -285,9 +289,10 @@ def joined(parts: Sequence[Vector | None]) -> Vector | None:
     return np.concatenate(found) if len(found) == len(parts) else None
 
 
-def commanded(logs: Sequence[StreamLog], start_ns: int, end_ns: int) -> Vector | None:
-    """Join the actions (A,) in force from one tick to the next; None if any stream is silent."""
-    return joined([log.commanded(start_ns, end_ns) for log in logs])
+def commanded(logs: Sequence[StreamLog], start_ns: int, end_ns: int,
+              how: str = 'next') -> Vector | None:
+    """Join the actions (A,) of a tick, see ``StreamLog``; None if any stream is silent."""
+    return joined([log.commanded(start_ns, end_ns, how) for log in logs])
 
 
 def latest(logs: Sequence[StreamLog]) -> Vector | None:

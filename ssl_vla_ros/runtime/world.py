@@ -48,7 +48,8 @@ class WorldTracker:
     Parameters
     ----------
     bundle
-        With a world model.
+        With a world model. The contract embedded in it says how commands are paired with ticks:
+        that is how the model was trained, whatever the robot's own contract says.
     actions
         Logs of the contract's action streams, in the contract's order.
     period_s
@@ -65,6 +66,7 @@ class WorldTracker:
             raise ValueError('the bundle has no world model')
         self._bundle = bundle
         self._actions = actions
+        self._pairing = bundle.manifest.contract.sync.action
         self._context, self._horizon = model.context, model.horizon
         self._ticks = TickHistory(model.context + 1, period_s)
         self._changes: deque[float] = deque(maxlen=window)
@@ -127,7 +129,7 @@ class WorldTracker:
         stamps = self._ticks.stamps
         rows = []
         for index in range(last - self._context + 1, len(stamps) - 1):
-            row = commanded(self._actions, stamps[index], stamps[index + 1])
+            row = commanded(self._actions, stamps[index], stamps[index + 1], self._pairing)
             if row is None:
                 return None
             rows.append(row)

@@ -38,7 +38,7 @@ def share(relative: str) -> Path:
 
     """
     import os
-    source = Path(__file__).resolve().parents[2]
+    source = Path(__file__).resolve().parents[1]
     prefixes = [Path(entry) for entry in os.environ.get('AMENT_PREFIX_PATH', '').split(':')
                 if entry]
     places = [source, *(prefix / 'share' / _NAME for prefix in [*prefixes, Path(sys.prefix)])]
