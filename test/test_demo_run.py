@@ -22,7 +22,7 @@ pytest.importorskip('torch', reason='torch is not installed')
 from ssl_vla_ros.demo.plan import IN_PROCESS, QUICK  # noqa: E402, I100
 from ssl_vla_ros.episodes.reader import Episode, list_episodes  # noqa: E402
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[1]
 

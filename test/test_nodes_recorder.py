@@ -231,7 +231,7 @@ def test_accounts_equal_the_publishers_own_counts(rig: Rig) -> None:
 
 #: A recorder whose drivers' computers have clocks off by so many seconds (the first argument): the
 #: publisher's time stamp is changed where the middleware hands it over.
-ELSEWHERE = '''
+ELSEWHERE = """
 import sys
 from ssl_vla_ros.nodes.recorder import main
 from ssl_vla_ros.nodes.recorder_inputs import Inputs
@@ -240,7 +240,7 @@ def taken(self, topic, cdr, info):
     real(self, topic, cdr, info | {'source_timestamp': info['source_timestamp'] + off_ns})
 Inputs._on_message = taken
 sys.exit(main())
-'''
+"""
 
 
 @pytest.mark.parametrize('off_s', [-3600.0, -1.0, 3600.0])

@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def told(self) -> str:
-        """What the operator must know; '' of an episode that ended as it was asked to."""
+        """Say what the operator must know; '' of an episode that ended as it was asked to."""
         if self.error or self.status in ('complete', 'discarded'):
             return self.error
         return f'{self.name} is {self.status}: {self.reason}'
