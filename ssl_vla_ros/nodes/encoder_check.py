@@ -8,13 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from ssl_vla_ros.nodes.common import LATCHED_QOS
 from ssl_vla_ros.nodes.policy_report import foreign_encoder
 from ssl_vla_ros.runtime.manifest import Manifest
 from std_msgs.msg import String
 
 _TOPIC = 'inference/model_info'
+#: Latched, and deep enough for what several publishers tell at once: with a depth of 1 each
+#: message would push out the one before it, whoever sent that.
+_EVERY_LAST_ONE = QoSProfile(
+    depth=16, reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL)
 #: What is said until the latched message has come: no news is no good news.
 _UNKNOWN = (f'no {_TOPIC} yet: nothing says which encoder the features come from; start '
             'inference, or remap its model_info together with its features')
@@ -24,8 +29,10 @@ class EncoderCheck:
     """
     Listen to ``inference/model_info`` and remember what speaks against the features.
 
-    What was heard holds for as long as its publishers are there. When one of them goes, everything
-    is forgotten and the topic subscribed anew: being latched, it is told again by whoever is left.
+    Features are trusted once every publisher of the topic has told which encoder it runs, and all
+    of them the right one. When a publisher comes or goes, everything is forgotten and the topic
+    subscribed anew: being latched, it is told again by whoever is there. One that was killed
+    counts until the middleware has noticed; it tells nothing, so nothing is trusted until then.
 
     Parameters
     ----------
@@ -43,18 +50,33 @@ class EncoderCheck:
         self._manifest = manifest
         self._on_foreign = on_foreign
         self._publishers: set[bytes] = set()
-        #: Why the features must not be used; '' once they are known to be those of the head.
-        self.doubt = _UNKNOWN
+        self._told = 0
+        self._foreign = ''
+        #: Somebody told who was not known to be there: a look is due.
+        self._surprised = False
         self._subscription = self._subscribe()
 
+    @property
+    def doubt(self) -> str:
+        """Why the features must not be used; '' once they are known to be those of the head."""
+        if self._foreign:
+            return self._foreign
+        if self._surprised or not self._told:
+            return _UNKNOWN
+        if self._told < len(self._publishers):
+            return (f'{self._told} of {len(self._publishers)} publishers of {_TOPIC} have told '
+                    'their encoder: one may have been killed, which the middleware takes a while '
+                    'to notice; try again, or stop the one too many')
+        return ''
+
     def recheck(self) -> str:
-        """Look whether whoever told is still there, and return the doubt."""
+        """Look whether the same publishers are there, and return the doubt."""
         present = self._present()
-        if not self._publishers <= present:
+        if self._surprised or present != self._publishers:
             self._node.destroy_subscription(self._subscription)
-            self.doubt = _UNKNOWN
+            self._publishers, self._told, self._foreign = present, 0, ''
+            self._surprised = False
             self._subscription = self._subscribe()
-        self._publishers = present
         return self.doubt
 
     def destroy(self) -> None:
@@ -62,7 +84,7 @@ class EncoderCheck:
         self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self) -> Subscription:
-        return self._node.create_subscription(String, _TOPIC, self._on_info, LATCHED_QOS)
+        return self._node.create_subscription(String, _TOPIC, self._on_info, _EVERY_LAST_ONE)
 
     def _present(self) -> set[bytes]:
         # By their ids and not by their number: one may have taken another's place.
@@ -70,8 +92,9 @@ class EncoderCheck:
             self._subscription.topic_name)}
 
     def _on_info(self, message: Any) -> None:
-        # Whoever told this may be gone before the next look.
-        self._publishers |= self._present()
-        self.doubt = foreign_encoder(message.data, self._manifest)
-        if self.doubt:
-            self._on_foreign(self.doubt)
+        self._told += 1
+        self._surprised = self._surprised or self._present() != self._publishers
+        foreign = foreign_encoder(message.data, self._manifest)
+        if foreign:
+            self._foreign = foreign
+            self._on_foreign(foreign)
