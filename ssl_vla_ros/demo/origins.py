@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import hashlib
-import os
 from pathlib import Path
 import shutil
+
+from ssl_vla_ros.episodes.bag import write_durably
 
 
 def fingerprint(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
@@ -22,17 +23,6 @@ def fingerprint(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
         else:
             digest.update(b'none')
     return digest.hexdigest()
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a small file by one rename, so that a power cut leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class Origins:
@@ -73,5 +63,6 @@ class Origins:
                 else:
                     product.unlink()
                 removed.append(name)
+            note.parent.mkdir(parents=True, exist_ok=True)
             write_durably(note, made_from)
         return removed

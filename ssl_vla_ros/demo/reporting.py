@@ -16,9 +16,9 @@ from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.demo.guard import read_json, read_rollouts
-from ssl_vla_ros.demo.origins import write_durably
 from ssl_vla_ros.demo.plan import IN_PROCESS
 from ssl_vla_ros.demo.stages import Demo
+from ssl_vla_ros.episodes.bag import write_durably
 from ssl_vla_ros.report.page import FilmStrip, write_report
 from ssl_vla_ros.report.table import demo_table
 from ssl_vla_ros.report.video import replace_bytes, write_mp4

@@ -15,10 +15,11 @@ from typing import Any
 
 from ssl_vla_ros.demo.guard import read_json, read_rollouts
 from ssl_vla_ros.demo.jobs import Job, run_jobs
-from ssl_vla_ros.demo.origins import fingerprint, Origins, write_durably
+from ssl_vla_ros.demo.origins import fingerprint, Origins
 from ssl_vla_ros.demo.plan import IN_PROCESS, Plan, POLICIES, RECORD_SEED, ROLLOUT_SEED
 from ssl_vla_ros.demo.processes import choose_domain, Fleet, node_command, ros_environment
 from ssl_vla_ros.demo.progress import MemoryWatch, Stage
+from ssl_vla_ros.episodes.bag import write_durably
 from ssl_vla_ros.places import share
 
 #: What a finished training leaves.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.losses.regression import masked_mean
 from torch import Tensor
 
 
@@ -40,8 +41,5 @@ def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor
         raise ValueError(
             f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)} and mask '
             f'{tuple(mask.shape)} do not fit together')
-    count = mask.sum()
-    if int(count) == 0:
-        raise ValueError('no patch is masked')
     error = (prediction.float() - target.float()).square().mean(-1)
-    return (error * mask).sum() / count
+    return masked_mean(error, mask, 'patch is masked')

@@ -35,6 +35,22 @@ def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (weight * (prediction.float() - target.float()).square()).mean()
 
 
+def masked_mean(error: Tensor, mask: Tensor, what: str) -> Tensor:
+    """
+    Mean of ``error`` (batch, items) where ``mask`` (batch, items) is true.
+
+    Raises
+    ------
+    ValueError
+        If nothing is: ``what`` says of which items.
+
+    """
+    count = mask.sum()
+    if int(count) == 0:
+        raise ValueError(f'no {what}')
+    return (error * mask).sum() / count
+
+
 def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     Mean absolute error over the valid steps of action chunks.
@@ -56,8 +72,5 @@ def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         raise ValueError(
             f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)} and valid '
             f'{tuple(valid.shape)} do not fit together')
-    count = valid.sum()
-    if int(count) == 0:
-        raise ValueError('no step of the batch is valid')
     error = (prediction.float() - target.float()).abs().mean(-1)
-    return (error * valid).sum() / count
+    return masked_mean(error, valid, 'step of the batch is valid')
