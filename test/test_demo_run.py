@@ -139,7 +139,7 @@ def test_a_quick_demo_through_everything_a_user_does_to_it(start: Callable[[], D
     demo = start()
     status, text = demo.end()
     assert status == 0, text
-    assert 'SSL encoder, via nodes' in text
+    assert 'SSL, through the nodes' in text
     assert json.loads((demo.work / 'bundle' / 'manifest.json').read_text())['files'] == digest
     check_report(demo)
 

@@ -21,9 +21,9 @@ def test_fits_one_screen_and_shows_every_figure() -> None:
     text = demo_table(example_report())
     assert len(text.splitlines()) <= 24
     assert max(map(len, text.splitlines())) <= 80
-    ours = _line(text, 'SSL encoder, via')
+    ours = _line(text, 'SSL, through')
     assert '17 of 20' in ours and '64% to  95%' in ours
-    assert '18 of 20' in _line(text, 'SSL encoder, as')
+    assert '18 of 20' in _line(text, 'SSL, in')
     assert '20 of 20' in _line(text, 'true pose') and '84% to 100%' in _line(text, 'true pose')
     assert '0 of 20' in _line(text, 'proprioception')
     assert '0.62 x' in text and '1.31 x' in text

@@ -13,8 +13,8 @@ from ssl_vla_ros.report.wilson import wilson_interval
 NOT_RUN = 'not run'
 #: The policies a demo compares, in the order they are shown, and their names for people.
 POLICIES: Mapping[str, str] = {
-    'ssl': 'SSL encoder, via nodes',
-    'ssl_in_process': 'SSL encoder, as below',
+    'ssl': 'SSL, through the nodes',
+    'ssl_in_process': 'SSL, in process',
     'true_pose': 'true pose (ceiling)',
     'random': 'random encoder',
     'imagenet': 'ImageNet encoder',
