@@ -223,6 +223,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DatasetError(
-            f'{target}: exists already; choose another output directory or allow overwriting')
+            f'{target}: exists already; choose another output directory, or replace it '
+            'with --overwrite')
     if not (target / INFO).is_file():
         raise DatasetError(f'{target}: is no dataset ({INFO} is missing): not overwritten')

@@ -7,6 +7,7 @@ from __future__ import annotations
 from contextlib import suppress
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,11 @@ def write_reports(demo: Demo) -> str:
             if path is not None:
                 replace_bytes(demo.out / path.name, path.read_bytes())
         shown.done(f'{demo.out / "report.html"}')
-    return (f'{demo_table(report)}\n\n'
+    small = ('' if demo.plan.name == 'full' else
+             'This small demo shows that everything runs; its figures say nothing more.\n')
+    record = ('ros2 launch ssl_vla_ros recorder.launch.py contract:=NAME.yaml session_dir:=SESSION'
+              if shutil.which('ros2') else
+              'ssl_vla record --contract NAME.yaml --session SESSION --task TEXT')
+    return (f'{demo_table(report)}\n\n{small}'
             f'Report: {demo.out / "report.html"} (figures: {demo.out / "report.json"})\n'
-            'Next, with a robot of your own: write config/robots/NAME.yaml, then\n  ros2 launch '
-            'ssl_vla_ros recorder.launch.py contract:=NAME.yaml session_dir:=SESSION')
+            f'Next, with a robot of your own: write a contract NAME.yaml, then\n  {record}')

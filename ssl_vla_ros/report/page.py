@@ -79,6 +79,7 @@ def render_report(
         ('Predicted beside real', _film_strip(film_strip)),
         ('A rollout', _video(video, part(report, 'film'))),
         ('Inference', _inference(part(report, 'inference'))),
+        ('Export', _parity(part(report, 'parity'))),
         ('Messages recorded', _recording(report)),
         ('Probes of frozen features', _probes(part(report, 'probes'))),
         ('Training', _curves(part(report, 'curves'))),
@@ -185,7 +186,20 @@ def _inference(inference: Mapping[str, Any]) -> str:
         ('rate_hz', 'features published', '{:.2f} Hz'),
         ('age_p50_ms', 'age of the features, p50', '{:.1f} ms'),
         ('age_p99_ms', 'age of the features, p99', '{:.1f} ms'),
-        ('missed_fraction', 'missed deadlines', '{:.3%}'))])
+        ('missed_fraction', 'deadlines missed, or met late', '{:.3%}'))])
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    if not parity:
+        return _missing()
+    rows = []
+    for name in parity:
+        row = part(parity, name)
+        rows.append((name, shown(number(row, 'samples'), '{:.0f}'), shown(
+            number(row, 'max_abs_error'), '{:.1e}'), shown(number(row, 'tolerance'), '{:.0e}'),
+            shown(number(row, 'cosine'), '{:.6f}')))
+    return _table(('graph', 'real samples', 'largest error', 'allowed', 'cosine'), rows) + (
+        '<p>ONNX Runtime against torch; the decoder draws in grey levels of 255.</p>')
 
 
 def _recording(report: Mapping[str, Any]) -> str:

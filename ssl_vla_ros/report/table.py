@@ -65,7 +65,7 @@ def _inference(inference: Mapping[str, Any]) -> str:
     return (f'{label}{shown(number(inference, "rate_hz"), "{:.1f} Hz")}, age '
             f'p50 {shown(number(inference, "age_p50_ms"), "{:.1f}")} '
             f'p99 {shown(number(inference, "age_p99_ms"), "{:.1f} ms")}, '
-            f'missed {NOT_RUN if missed is None else f"{missed:.2%}"}')
+            f'missed or late {NOT_RUN if missed is None else f"{missed:.2%}"}')
 
 
 def _recording(report: Mapping[str, Any]) -> list[str]:

@@ -184,8 +184,9 @@ class Recorder(lightning.Callback):
             self._write(step, {**module.latest, 'samples_per_s': rate * config.batch_size})
         self._show(step, module.latest.get('loss', float('nan')))
         last = step >= config.steps
-        probing = self._probe is not None and (
-            last or (config.probe_every > 0 and step % config.probe_every == 0))
+        # After the last step the finished run is probed anyway.
+        probing = (self._probe is not None and not last
+                   and config.probe_every > 0 and step % config.probe_every == 0)
         saving = self.interrupted or last or step % config.checkpoint_every == 0
         if probing or saving:
             module.require_finite()

@@ -115,11 +115,12 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
         torch.set_num_threads(config.threads)
     with terminate_as_interrupt(), exclusive(out):
         work = make_workspace(config, data, where)
+        # First, so that settings that cannot work leave no run behind.
+        objective = build_objective(config, work.shape, where)
         run = begin_run(out, config, work.dataset.contract, work.shape, work.dataset.digest(),
                         work.features_digest)
         if run.complete:
             return run
-        objective = build_objective(config, work.shape, where)
         checkpoint = out / CHECKPOINT_FILE
         if not checkpoint.exists():
             objective.prepare(work.source.statistics_rows())
