@@ -284,6 +284,7 @@ def test_as_fast_as_possible_does_not_wait(ros_domain: int, tmp_path: Path) -> N
 @pytest.mark.parametrize('parameters, words', [
     ({'speed': 2.0}, 'speed is 2, which needs publish_clock'),
     ({'speed': 0.0}, 'speed is 0, which needs publish_clock'),
+    ({'speed': 2}, 'with a decimal point: 2.0, not 2'),
     ({'use_sim_time': True}, 'use_sim_time is true but publish_clock is false')])
 def test_a_user_s_mistake_is_one_sentence(
         ros_domain: int, tmp_path: Path, parameters: Mapping[str, Any], words: str) -> None:

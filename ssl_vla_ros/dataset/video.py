@@ -135,8 +135,8 @@ def _open_stream(container: Any, path: Path, size: tuple[int, ...], fps: int) ->
             'even height and width in the robot contract')
     # bf=0: no reordering, so pts start at 0 without an edit list. One thread: the same pictures
     # give the same bytes, and small pictures gain nothing from more. No lookahead, for the same
-    # reason: x264's looks at small pictures with instructions that read past their edge (one of 70
-    # videos came out different, none without), and a group of two leaves it nothing to plan.
+    # reason: x264's looks at small pictures with instructions that read past their edge (7 of 480
+    # builds came out different, none without), and a group of two leaves it nothing to plan.
     stream = container.add_stream('libx264', rate=fps, options={
         'crf': str(CRF), 'g': str(GROUP), 'bf': '0', 'preset': 'veryfast', 'threads': '1',
         'mbtree': '0', 'rc-lookahead': '0', 'sc_threshold': '0', 'weightp': 'none'})
