@@ -10,23 +10,23 @@ wherever two of them meet. Values are matched by name, never by position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-import difflib
+from collections.abc import Mapping
 import math
 from pathlib import Path
 import re
 from typing import Any
 
+from ssl_vla_ros.contract_sections import Section, suggestion
 from ssl_vla_ros.contract_types import (
-    ActionLimit, Camera, Contract, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
+    ActionLimit, Camera, Contract, ExtraTopic, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
 from ssl_vla_ros.errors import ContractError
 from ssl_vla_ros.yaml_text import load_yaml, yaml_problem
 import yaml
 
 __all__ = [
-    'ActionLimit', 'Camera', 'Contract', 'IMAGE_TYPES', 'JointLimit', 'Limits', 'STREAM_TYPES',
-    'Stream', 'Sync', 'UNSTAMPED_TYPES', 'load_contract', 'parse_contract', 'require_compatible',
-    'suggestion']
+    'ActionLimit', 'Camera', 'Contract', 'ExtraTopic', 'IMAGE_TYPES', 'JointLimit', 'Limits',
+    'STREAM_TYPES', 'Stream', 'Sync', 'UNSTAMPED_TYPES', 'load_contract', 'parse_contract',
+    'require_compatible', 'suggestion']
 
 #: Message types a stream of numbers may have, and the fields that may be read from each.
 STREAM_TYPES: Mapping[str, tuple[str, ...]] = {
@@ -43,92 +43,10 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
              'orientation.x', 'orientation.y', 'orientation.z', 'orientation.w'),
 }
 _RELIABILITY = ('reliable', 'best_effort')
+_DURABILITY = ('volatile', 'transient_local')
+_TYPE = re.compile(r'[a-z][a-z0-9_]*/(msg/)?[A-Z][A-Za-z0-9]*')
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 _TOPIC = re.compile(r'[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
-
-
-class _Section:
-    """A mapping under validation, which knows where it stands in which file."""
-
-    def __init__(self, data: object, source: str, path: str, known: Iterable[str]) -> None:
-        self.source = source
-        self.path = path
-        if not isinstance(data, Mapping):
-            raise ContractError(
-                f'{source}: {path or "the file"} must be a mapping, '
-                f'not {data!r}')
-        self.data: Mapping[Any, Any] = data
-        known = tuple(known)
-        for key in data:
-            if key not in known:
-                raise ContractError(
-                    f'{source}: unknown key {self.name(str(key))!r} '
-                    f'(value {data[key]!r}){suggestion(str(key), known)}')
-
-    def name(self, key: str) -> str:
-        return f'{self.path}.{key}' if self.path else key
-
-    def fail(self, key: str, value: object, want: str) -> ContractError:
-        return ContractError(f'{self.source}: {self.name(key)} is {value!r}, must be {want}')
-
-    def need(self, key: str) -> Any:
-        if key not in self.data:
-            raise ContractError(
-                f'{self.source}: {self.name(key)} is missing; add it '
-                '(config/robots/ has complete examples)')
-        return self.data[key]
-
-    def text(self, key: str, pattern: re.Pattern[str], want: str) -> str:
-        value = self.need(key)
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.fail(key, value, want)
-        return value
-
-    def choice(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
-        allowed = tuple(allowed)
-        value = self.need(key) if default is None else self.data.get(key, default)
-        if value not in allowed:
-            raise self.fail(
-                key, value,
-                f'one of {", ".join(allowed)}{suggestion(str(value), allowed)}')
-        return str(value)
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self.need(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.fail(key, value, f'a whole number from {low} to {high}')
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self.data.get(key, False)
-        if not isinstance(value, bool):
-            raise self.fail(key, value, 'true or false')
-        return value
-
-    def number(self, key: str, default: float | None = None, *, low: float = -math.inf,
-               above: float = -math.inf) -> float:
-        if default is not None and key not in self.data:
-            return default
-        value = self.need(key)
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        # An infinite limit would be no limit at all.
-        if not good or not math.isfinite(value) or value < low or value <= above:
-            want = 'a finite number'
-            if above > -math.inf:
-                want = f'a finite number above {above:g}'
-            elif low > -math.inf:
-                want = f'a finite number, at least {low:g}'
-            raise self.fail(key, value, want)
-        return float(value)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Words to append to an error: the nearest known name, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    if near:
-        return f'; did you mean {near[0]!r}?'
-    return f'; known: {", ".join(names)}'
 
 
 def _camera(name: object, data: object, source: str) -> Camera:
@@ -136,7 +54,7 @@ def _camera(name: object, data: object, source: str) -> Camera:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ContractError(
             f'{source}: cameras has the name {name!r}, must be letters, digits and _')
-    part = _Section(data, source, path, ('topic', 'type', 'height', 'width', 'reliability'))
+    part = Section(data, source, path, ('topic', 'type', 'height', 'width', 'reliability'))
     return Camera(
         name=name,
         topic=part.text('topic', _TOPIC, 'a topic name such as camera/front/image_raw'),
@@ -147,7 +65,7 @@ def _camera(name: object, data: object, source: str) -> Camera:
 
 
 def _stream(data: object, source: str, path: str) -> Stream:
-    part = _Section(data, source, path, ('topic', 'type', 'field', 'names', 'reliability'))
+    part = Section(data, source, path, ('topic', 'type', 'field', 'names', 'reliability'))
     kind = part.choice('type', STREAM_TYPES)
     fields = STREAM_TYPES[kind]
     field = part.choice('field', fields, fields[0])
@@ -170,10 +88,10 @@ def _stream(data: object, source: str, path: str) -> Stream:
         reliability=part.choice('reliability', _RELIABILITY, 'reliable'))
 
 
-def _streams(root: _Section, key: str, required: bool) -> tuple[Stream, ...]:
+def _streams(root: Section, key: str, required: bool) -> tuple[Stream, ...]:
     data = root.need(key) if required else root.data.get(key, [])
-    if not isinstance(data, list) or (required and not data):
-        raise root.fail(key, data, 'a list of streams (topic, type, names)')
+    if not isinstance(data, list):
+        raise root.fail(key, data, 'a list of streams (topic, type, names), [] for none')
     streams = tuple(
         _stream(item, root.source, f'{root.name(key)}[{index}]')
         for index, item in enumerate(data))
@@ -188,24 +106,42 @@ def _streams(root: _Section, key: str, required: bool) -> tuple[Stream, ...]:
     return streams
 
 
-def _limits(root: _Section, actions: tuple[Stream, ...], state: tuple[Stream, ...]) -> Limits:
-    part = _Section(root.data['limits'], root.source, 'limits',
+def _extra(root: Section) -> tuple[ExtraTopic, ...]:
+    data = root.data.get('extra', [])
+    if not isinstance(data, list):
+        raise root.fail('extra', data, 'a list of topics (topic, type)')
+    found = []
+    for index, item in enumerate(data):
+        part = Section(item, root.source, f'extra[{index}]',
+                       ('topic', 'type', 'reliability', 'durability'))
+        package, _, kind = part.text('type', _TYPE, 'a message type such as tf2_msgs/TFMessage'
+                                     ).partition('/')
+        found.append(ExtraTopic(
+            topic=part.text('topic', _TOPIC, 'a topic name such as tf'),
+            type=f'{package}/{kind.removeprefix("msg/")}',
+            reliability=part.choice('reliability', _RELIABILITY, 'reliable'),
+            durability=part.choice('durability', _DURABILITY, 'volatile')))
+    return tuple(found)
+
+
+def _limits(root: Section, actions: tuple[Stream, ...], state: tuple[Stream, ...]) -> Limits:
+    part = Section(root.data['limits'], root.source, 'limits',
                     ('input_timeout_s', 'action', 'joints'))
     action_names = [name for stream in actions for name in stream.columns]
-    table = _Section(part.need('action'), root.source, 'limits.action', action_names)
+    table = Section(part.need('action'), root.source, 'limits.action', action_names)
     action: dict[str, ActionLimit] = {}
     for name in action_names:
-        entry = _Section(table.need(name), root.source, f'limits.action.{name}',
+        entry = Section(table.need(name), root.source, f'limits.action.{name}',
                          ('min', 'max', 'max_step', 'free_start'))
         low = entry.number('min')
         action[name] = ActionLimit(
             low, entry.number('max', above=low), entry.number('max_step', above=0.0),
             entry.flag('free_start'))
     state_names = [name for stream in state for name in stream.columns]
-    table = _Section(part.need('joints'), root.source, 'limits.joints', state_names)
+    table = Section(part.need('joints'), root.source, 'limits.joints', state_names)
     joints: dict[str, JointLimit] = {}
     for name in table.data:
-        entry = _Section(table.data[name], root.source, f'limits.joints.{name}',
+        entry = Section(table.data[name], root.source, f'limits.joints.{name}',
                          ('min', 'max', 'margin', 'max_velocity'))
         low = entry.number('min')
         limit = JointLimit(
@@ -234,8 +170,9 @@ def parse_contract(data: object, source: str) -> Contract:
         Naming file, key and value, for anything unknown, missing, doubled or out of range.
 
     """
-    root = _Section(data, source, '', (
-        'robot', 'rate_hz', 'cameras', 'state', 'action', 'evaluation', 'sync', 'limits'))
+    root = Section(data, source, '', (
+        'robot', 'rate_hz', 'cameras', 'state', 'action', 'evaluation', 'extra', 'sync',
+        'limits'))
     cameras_data = root.need('cameras')
     if not isinstance(cameras_data, Mapping):
         raise root.fail('cameras', cameras_data, 'a mapping from camera name to camera')
@@ -243,6 +180,10 @@ def parse_contract(data: object, source: str) -> Contract:
     state = _streams(root, 'state', required=True)
     action = _streams(root, 'action', required=True)
     evaluation = _streams(root, 'evaluation', required=False)
+    extra = _extra(root)
+    if not cameras and not state:
+        raise ContractError(
+            f'{source}: cameras and state are both empty; name at least one thing to observe')
     topics: dict[str, str] = {}
     for camera in cameras:
         if camera.topic in topics:
@@ -256,7 +197,13 @@ def parse_contract(data: object, source: str) -> Contract:
             raise ContractError(
                 f'{source}: topic {stream.topic!r} is given two types, {types[stream.topic]} '
                 f'and {stream.type}; a topic has one')
-    sync_part = _Section(root.data.get('sync', {}), source, 'sync', (
+    for index, item in enumerate(extra):
+        if item.topic in types:
+            raise ContractError(
+                f'{source}: extra[{index}].topic is {item.topic!r}, which is recorded already; '
+                'remove it')
+        types[item.topic] = item.type
+    sync_part = Section(root.data.get('sync', {}), source, 'sync', (
         'image', 'state', 'action', 'max_skew_s', 'max_flagged_fraction'))
     sync = Sync(
         image=sync_part.choice('image', ('nearest',), 'nearest'),
@@ -268,7 +215,7 @@ def parse_contract(data: object, source: str) -> Contract:
     return Contract(
         robot=root.text('robot', re.compile(r'[A-Za-z0-9_.\-]+'), 'a name such as sim_ur5e'),
         rate_hz=root.integer('rate_hz', 1, 1000),
-        cameras=cameras, state=state, action=action, evaluation=evaluation,
+        cameras=cameras, state=state, action=action, evaluation=evaluation, extra=extra,
         sync=sync, limits=limits, source=source)
 
 

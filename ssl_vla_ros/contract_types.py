@@ -55,6 +55,21 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class ExtraTopic:
+    """
+    A topic that is recorded as it comes and becomes no column: tf, camera_info, force-torque.
+
+    ``durability: transient_local`` is for latched topics such as tf_static: every episode begins
+    with what was last sent before it.
+    """
+
+    topic: str
+    type: str  # noqa: A003
+    reliability: str = 'reliable'
+    durability: str = 'volatile'
+
+
+@dataclass(frozen=True)
 class Sync:
     """How streams are brought to the control clock, and how far off a stamp may be (seconds)."""
 
@@ -116,6 +131,7 @@ class Contract:
     sync: Sync
     limits: Limits | None
     source: str
+    extra: tuple[ExtraTopic, ...] = ()
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -138,10 +154,12 @@ class Contract:
         return tuple(camera.name for camera in self.cameras)
 
     def topics(self) -> dict[str, str]:
-        """Every topic with its message type, cameras first."""
+        """Every topic with its message type, cameras first and extra ones last."""
         found = {camera.topic: camera.type for camera in self.cameras}
         for stream in (*self.state, *self.action, *self.evaluation):
             found[stream.topic] = stream.type
+        for item in self.extra:
+            found[item.topic] = item.type
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,6 +182,10 @@ class Contract:
                 {'topic': stream.topic, 'type': stream.type, 'field': stream.field,
                  'names': list(stream.names), 'reliability': stream.reliability}
                 for stream in getattr(self, part)]
+        if self.extra:  # only then: the digests of contracts without it stay as they are
+            data['extra'] = [
+                {'topic': item.topic, 'type': item.type, 'reliability': item.reliability,
+                 'durability': item.durability} for item in self.extra]
         if self.limits is not None:
             data['limits'] = {
                 'input_timeout_s': self.limits.input_timeout_s,

@@ -22,7 +22,8 @@ PACKAGE = 'ssl_vla_ros'
 BOTTOM = {'contract', 'errors', 'yaml_text'}
 #: What each room may import of the others. ``None``: everything.
 ROOMS: dict[str, set[str] | None] = {
-    'contract': {'contract_types'},
+    'contract': {'contract_sections', 'contract_types'},
+    'contract_sections': set(),
     'contract_types': set(),
     'errors': set(),
     'yaml_text': set(),
@@ -54,7 +55,7 @@ TORCH = {
     'lightly', 'lightning', 'onnxscript', 'pytorch_lightning', 'timm', 'torch', 'torchvision'}
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
-    'contract', 'contract_types', 'errors', 'yaml_text', 'preprocess', 'safety', 'messages',
+    'contract', 'contract_sections', 'contract_types', 'errors', 'yaml_text', 'preprocess', 'safety', 'messages',
     'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'report'}
 
 

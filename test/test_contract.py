@@ -133,6 +133,30 @@ def test_digest_follows_content_not_file(data: dict[str, Any]) -> None:
     assert parse_contract(data, 'one.yaml').digest() != contract.digest()
 
 
+def test_videos_alone_make_a_contract_without_state_and_action() -> None:
+    content = minimal() | {
+        'state': [], 'action': [], 'cameras': {
+            'head': {'topic': 'imported/head', 'type': 'sensor_msgs/Image',
+                     'height': 64, 'width': 64}}}
+    contract = parse_contract(content, 'file')
+    assert contract.state_names == contract.action_names == ()
+    assert parse_contract(contract.to_dict(), 'again').digest() == contract.digest()
+
+
+def test_extra_topics_are_recorded_and_change_no_other_digest() -> None:
+    without = parse_contract(minimal(), 'file')
+    content = minimal() | {'extra': [
+        {'topic': 'tf', 'type': 'tf2_msgs/msg/TFMessage'},
+        {'topic': 'tf_static', 'type': 'tf2_msgs/TFMessage', 'durability': 'transient_local'}]}
+    contract = parse_contract(content, 'file')
+    assert contract.topics() == without.topics() | {
+        'tf': 'tf2_msgs/TFMessage', 'tf_static': 'tf2_msgs/TFMessage'}
+    assert [item.durability for item in contract.extra] == ['volatile', 'transient_local']
+    assert parse_contract(contract.to_dict(), 'again').digest() == contract.digest()
+    assert 'extra' not in without.to_dict()
+    assert parse_contract(minimal() | {'extra': []}, 'file').digest() == without.digest()
+
+
 def test_a_topic_may_carry_two_fields() -> None:
     content = minimal()
     content['state'].append({'topic': 'joints', 'type': 'sensor_msgs/JointState',
@@ -175,6 +199,11 @@ def same_camera_topic(content: dict[str, Any]) -> None:
     content['cameras']['wrist']['topic'] = 'camera/front/image_raw'
 
 
+def nothing_observed(content: dict[str, Any]) -> None:
+    content['cameras'], content['state'] = {}, []
+    content.pop('limits', None)
+
+
 def stream_on_a_camera_topic(content: dict[str, Any]) -> None:
     content['state'][0]['topic'] = 'camera/front/image_raw'
 
@@ -193,7 +222,18 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     'missing height': (drop('cameras', 'front', 'height'), ['cameras.front.height is missing']),
     'missing names': (drop('action', 0, 'names'), ['action[0].names is missing']),
     'missing state': (drop('state'), ['state is missing']),
-    'empty state': (put([], 'state'), ['state is []', 'a list of streams']),
+    'state is null': (put(None, 'state'), ['state is None', 'a list of streams', '[] for none']),
+    'nothing observed': (nothing_observed, ['cameras and state are both empty']),
+    'extra a mapping': (put({}, 'extra'), ['extra is {}', 'a list of topics']),
+    'extra without type': (put([{'topic': 'tf'}], 'extra'), ['extra[0].type is missing']),
+    'extra of no type': (put([{'topic': 'tf', 'type': 'TFMessage'}], 'extra'),
+                         ['extra[0].type', "'TFMessage'", 'tf2_msgs/TFMessage']),
+    'extra with a wrong durability': (
+        put([{'topic': 'tf', 'type': 'a/B', 'durability': 'latched'}], 'extra'),
+        ['extra[0].durability', "'latched'", 'transient_local']),
+    'extra recorded already': (
+        put([{'topic': 'joint_states', 'type': 'sensor_msgs/JointState'}], 'extra'),
+        ['extra[0].topic', "'joint_states'", 'already']),
     'state a mapping': (put({}, 'state'), ['state is {}', 'a list of streams']),
     'stream a text': (put('joint_states', 'state', 0), ['state[0]', "'joint_states'", 'mapping']),
     'cameras a list': (put([], 'cameras'), ['cameras is []', 'a mapping']),
