@@ -12,20 +12,13 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from ssl_vla_ros.cli_dataset import add_dataset_commands
 from ssl_vla_ros.cli_nodes import add_node_commands
+from ssl_vla_ros.cli_text import positive, progress_bar
 from ssl_vla_ros.errors import sentence_of, UserError
 
 #: Exit status after Ctrl-C, as shells have it (128 + SIGINT).
 INTERRUPTED = 130
-
-
-def _bar(done: int, total: int, what: str) -> None:
-    """Progress on standard error: one line that redraws itself on a terminal."""
-    if sys.stderr.isatty():
-        print(f'\r\033[K{what} {done}/{total}', end='\n' if done >= total else '',
-              file=sys.stderr, flush=True)
-    elif done >= total or done % max(1, total // 10) == 0:
-        print(f'{what} {done}/{total}', file=sys.stderr, flush=True)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -52,49 +45,6 @@ def _episodes_recover(options: argparse.Namespace) -> int:
     for item in found:
         print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
     print(f'{len(found)} unfinished episodes in {options.session}')
-    return 0
-
-
-def _dataset_build(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.contract import load_contract
-    from ssl_vla_ros.dataset.build import build_dataset
-    from ssl_vla_ros.places import own_file
-    contract = load_contract(own_file(options.contract)) if options.contract else None
-    report = build_dataset(options.session, options.out, contract, progress=_bar,
-                           overwrite=options.overwrite, task=options.task)
-    print(report.text())
-    print(f'\nNext: ssl_vla train --config config/train/keypoints.yaml --data {options.out} '
-          '--out RUN')
-    return 0
-
-
-def _dataset_import(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.dataset.import_lerobot_v2 import import_lerobot
-    report = import_lerobot(options.source, options.out, progress=_bar,
-                            overwrite=options.overwrite)
-    print(report.text())
-    print(f'\nNext: ssl_vla train --config config/train/keypoints.yaml --data {options.out} '
-          '--out RUN')
-    return 0
-
-
-def _dataset_info(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.dataset.lerobot_v3 import Dataset
-    dataset = Dataset.open(options.dataset)
-    contract = dataset.contract
-    known = [value for value in dataset.success if value is not None]
-    print(f'{options.dataset}: robot {contract.robot}, {dataset.num_episodes} episodes, '
-          f'{dataset.num_rows} rows at {dataset.fps} Hz')
-    for camera in contract.cameras:
-        print(f'  camera {camera.name}: {camera.height}x{camera.width}')
-    print(f'  state  ({len(contract.state_names)}): {", ".join(contract.state_names)}')
-    print(f'  action ({len(contract.action_names)}): {", ".join(contract.action_names)}')
-    print(f'  success: {sum(known)} of {len(known)} marked episodes')
-    for task in dataset.tasks:
-        print(f'  task: {task}')
-    if options.verify:
-        dataset.verify()
-        print('  every digest is as written')
     return 0
 
 
@@ -128,7 +78,7 @@ def _after_training(objective: str, options: argparse.Namespace) -> str:
 
 def _probe(options: argparse.Namespace) -> int:
     from ssl_vla_ros.training.compare import probe_table
-    table = probe_table(options.run, options.data, _bar)
+    table = probe_table(options.run, options.data, progress_bar)
     for name, values in table.items():
         print(f'{name:<16} ' + '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
     if options.out:
@@ -178,13 +128,6 @@ def _rollout(options: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} must be at least 1')
-    return value
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Every subcommand with its options."""
     parser = argparse.ArgumentParser(
@@ -208,22 +151,7 @@ def make_parser() -> argparse.ArgumentParser:
     part = command(episodes, 'recover', _episodes_recover, 'finish what a killed recorder left')
     part.add_argument('session', type=Path)
 
-    dataset = groups.add_parser('dataset', help='aligned datasets').add_subparsers(
-        dest='action', required=True, metavar='ACTION')
-    part = command(dataset, 'build', _dataset_build, 'align a session to a LeRobotDataset v3.0')
-    part.add_argument('session', type=Path)
-    part.add_argument('out', type=Path)
-    part.add_argument('--contract', type=Path, help="another contract than the episodes' own")
-    part.add_argument('--overwrite', action='store_true', help='replace a dataset at OUT')
-    part.add_argument('--task', default='', help='what was done, for episodes without a task')
-    part = command(dataset, 'import', _dataset_import, 'convert a LeRobot v2.0 or v2.1 dataset')
-    part.add_argument('source', type=Path)
-    part.add_argument('out', type=Path)
-    part.add_argument('--overwrite', action='store_true', help='replace a dataset at OUT')
-    part = command(dataset, 'info', _dataset_info, 'what a dataset holds')
-    part.add_argument('dataset', type=Path)
-    part.add_argument('--verify', action='store_true', help='compute every digest anew')
-
+    add_dataset_commands(command, groups)
     part = command(groups, 'train', _train, 'train an encoder, a world model or a head')
     part.add_argument('--config', type=Path, required=True, help='a file of config/train/')
     part.add_argument('--data', type=Path, required=True)
@@ -251,7 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
     part.add_argument('--out', type=Path, required=True, help='JSON file for the results')
     part.add_argument('--seed', type=int, default=77)
     part.add_argument('--first-start', type=int, default=0)
-    part.add_argument('--rollouts', type=_positive, default=25)
+    part.add_argument('--rollouts', type=positive, default=25)
     return parser
 
 

@@ -5,17 +5,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
+from ssl_vla_ros.cli_text import AddCommand
 from ssl_vla_ros.errors import MissingDependencyError
-
-#: Adds one subcommand to a group: (group, name, what it runs, one line about it).
-AddCommand = Callable[[Any, str, Callable[[argparse.Namespace], int], str],
-                      argparse.ArgumentParser]
 
 
 def add_node_commands(command: AddCommand, groups: Any) -> None:

@@ -45,7 +45,9 @@ ROOMS: dict[str, set[str] | None] = {
     'report': set(),
     'demo': None,
     'cli': None,
-    'cli_nodes': {'demo', 'places', 'runtime'},
+    'cli_text': set(),
+    'cli_dataset': {'cli_text', 'dataset', 'places'},
+    'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},
 }
 ROS = {
     'action_msgs', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'launch',

@@ -35,7 +35,8 @@ def test_a_session_becomes_a_dataset(session: Path, tmp_path: Path) -> None:
     assert dataset.success == [False, True]
     assert dataset.digest() == report.digest
     assert (len(report.kept), report.refused, report.rows) == (2, [], 22)
-    assert told == [(1, 2, 'build: episode_000000'), (2, 2, 'build: episode_000001')]
+    assert told == [(0, 2, 'episodes'), (1, 2, 'episodes: session/episode_000000'),
+                    (2, 2, 'episodes: session/episode_000001')]
     json.dumps(report.to_dict(), allow_nan=False)
     text = report.text()
     assert 'image.front: 20.00 Hz, 0 gaps' in text
@@ -162,16 +163,17 @@ def test_a_strangers_files_are_never_removed(session: Path, tmp_path: Path) -> N
     assert (part / 'thesis.tex').read_text() == 'precious'
 
 
-def test_an_existing_output_stays_unless_overwriting(session: Path, tmp_path: Path) -> None:
+def test_what_is_no_dataset_of_this_session_stays(session: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     first = build_dataset(session, out)
-    Recording.regular(14).write(session)
+    other = tmp_path / 'other'
+    Recording.regular(14).write(other)
     with pytest.raises(DatasetError, match='exists already'):
-        build_dataset(session, out)
+        build_dataset(other, out)
     assert Dataset.open(out).digest() == first.digest
-    build_dataset(session, out, overwrite=True)
-    assert Dataset.open(out).lengths == [10, 12, 14]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['out', 'session']
+    build_dataset(other, out, overwrite=True)
+    assert Dataset.open(out).lengths == [14]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['other', 'out', 'session']
     folder = tmp_path / 'photos'
     folder.mkdir()
     with pytest.raises(DatasetError, match='is no dataset'):

@@ -142,7 +142,7 @@ def test_a_stalled_camera_is_no_episode(tmp_path: Path, count: int) -> None:
     broken = aligned(6)
     pictures = {**broken.pictures,
                 'wrist': [picture(tick, 'wrist') for tick in range(count)]}
-    with pytest.raises(DatasetError, match=f'{count} pictures, its episode 6 rows'):
+    with pytest.raises(DatasetError, match=f'gave {count} pictures for 6 rows'):
         writer.add_episode(replace(broken, pictures=pictures), 'lift', True, 'stalled')
     assert len(list(tmp_path.rglob('*.mp4'))) == 2, 'nothing of the refused episode stays'
     assert writer.add_episode(aligned(5), 'lift', True, 'next') == 1

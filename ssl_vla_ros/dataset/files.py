@@ -20,6 +20,10 @@ from ssl_vla_ros.errors import DatasetError
 Progress = Callable[[int, int, str], None]
 
 
+#: What a file system says that has no hard links, or not between these two places.
+_NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
+
 def tell(progress: Progress | None, done: int, total: int, what: str) -> None:
     """Report progress to whoever wants it."""
     if progress is not None:
@@ -32,10 +36,10 @@ def part_of(target: Path) -> Path:
 
 
 @contextmanager
-def building(target: Path, known: Iterable[str], wait: Callable[[], None] | None = None
-             ) -> Iterator[Path]:
+def building(target: Path, known: Iterable[str], wait: Callable[[], None] | None = None, *,
+             keep: Iterable[str] = ()) -> Iterator[Path]:
     """
-    Own ``TARGET.part`` while it is written; leave it empty at the start.
+    Own ``TARGET.part`` while it is written; nothing but what is to be kept is in it at the start.
 
     What an interrupted build left there is removed, if it consists of ``known`` names alone. The
     lock lives on the directory itself, so it ends with the process that holds it.
@@ -49,6 +53,8 @@ def building(target: Path, known: Iterable[str], wait: Callable[[], None] | None
     wait
         Called once before waiting for another process that builds the same directory; without
         it, that is an error.
+    keep
+        Names whose content an interrupted build left to be gone on with.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def building(target: Path, known: Iterable[str], wait: Callable[[], None] | None
             _lock(handle, part, wait)
             # The one before may have renamed the directory while we waited for its lock.
             if part.exists() and os.stat(part).st_ino == os.fstat(handle).st_ino:
-                _clear(part, known)
+                _clear(part, known, keep)
                 with _explained(part):
                     yield part
                 return
@@ -87,9 +93,9 @@ def _lock(handle: int, part: Path, wait: Callable[[], None] | None) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def _clear(part: Path, known: Iterable[str]) -> None:
-    names = set(known)
-    entries = list(part.iterdir())
+def _clear(part: Path, known: Iterable[str], keep: Iterable[str]) -> None:
+    names, kept = set(known), set(keep)
+    entries = [entry for entry in part.iterdir() if entry.name not in kept]
     for entry in entries:
         if entry.name not in names:
             raise DatasetError(
@@ -118,15 +124,13 @@ def finish(part: Path, target: Path, *, replace: bool = False) -> None:
     """
     Sync everything under ``part`` and rename it to ``target``.
 
-    With ``replace``, an existing ``target`` is moved aside first and removed afterwards.
+    With ``replace``, an existing ``target`` is moved aside first and removed afterwards; should
+    the process end in between, ``restore_replaced`` brings it back.
     """
-    for folder, _, names in os.walk(part):
-        for name in names:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
+    sync_tree(part)
     old: Path | None = None
     if replace and target.exists():
-        old = target.with_name(f'.{target.name}.replaced')
+        old = replaced_name(target)
         if old.exists():
             shutil.rmtree(old)
         os.rename(target, old)
@@ -138,6 +142,43 @@ def finish(part: Path, target: Path, *, replace: bool = False) -> None:
     _sync(target.parent)
     if old is not None:
         shutil.rmtree(old)
+
+
+def replaced_name(target: Path) -> Path:
+    """Where the old ``target`` lies while the new one takes its place."""
+    return target.with_name(f'.{target.name}.replaced')
+
+
+def restore_replaced(target: Path) -> None:
+    """Undo a replacement that was cut off between its two renames."""
+    old = replaced_name(target)
+    if old.is_dir() and not target.exists():
+        os.rename(old, target)
+        _sync(target.parent)
+
+
+def sync_tree(root: Path) -> None:
+    """Bring every file and folder under ``root`` to the disk."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            _sync(Path(folder) / name)
+        _sync(Path(folder))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """
+    Give a finished file a second name; a copy where the file system knows no links.
+
+    Finished files of a dataset are never written again, so two names of one file are as good as
+    two files.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,9 +73,9 @@ class EpisodeJob(Protocol):
         """
         ...
 
-    def load(self, contract: Contract) -> LoadedEpisode:
+    def load(self, contract: Contract) -> LoadedEpisode | Sequence[LoadedEpisode]:
         """
-        Read the episode.
+        Read the episode; several where it falls into parts.
 
         Parameters
         ----------

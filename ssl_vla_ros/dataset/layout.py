@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.aligned import stream_labels
+from ssl_vla_ros.dataset.encoders import PIXEL_FORMAT
 from ssl_vla_ros.dataset.stats import Stats
-from ssl_vla_ros.dataset.video import CODEC, PIXEL_FORMAT
 from ssl_vla_ros.errors import DatasetError
 
 VERSION = 'v3.0'
@@ -34,6 +34,10 @@ EPISODES_PATH = 'meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 INFO, STATS, TASKS = 'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'
 #: Ours, beside what LeRobot knows: the robot contract; successes, sources and reports.
 CONTRACT, EXTRA = 'meta/contract.json', 'meta/ssl_vla.json'
+#: Ours: how often each value of each channel occurs, from which statistics are exact again.
+IMAGE_COUNTS = 'meta/image_counts.parquet'
+#: Columns that say where in a dataset an episode stands, not what is in it.
+PLACE_COLUMNS = frozenset(('episode_index', 'index', 'task_index'))
 #: What a dataset's directory holds, and thus what an interrupted build may leave.
 TOP_LEVEL = ('meta', 'data', 'videos')
 
@@ -62,8 +66,9 @@ def path_of(template: str, episode: int, key: str = '') -> str:
     return template.format(chunk_index=chunk, file_index=file, video_key=key)
 
 
-def describe_features(contract: Contract, fps: int) -> dict[str, dict[str, Any]]:
-    """Every feature a dataset of this contract has, as ``info.json`` declares it."""
+def describe_features(contract: Contract, fps: int, only: Iterable[str] | None = None
+                      ) -> dict[str, dict[str, Any]]:
+    """Every feature (or ``only`` some) of a contract's dataset, as ``info.json`` declares it."""
     features: dict[str, dict[str, Any]] = {}
     for camera in contract.cameras:
         features[video_key(camera.name)] = {
@@ -71,7 +76,7 @@ def describe_features(contract: Contract, fps: int) -> dict[str, dict[str, Any]]
             'names': ['height', 'width', 'channels'],
             'info': {
                 'video.height': camera.height, 'video.width': camera.width,
-                'video.codec': CODEC, 'video.pix_fmt': PIXEL_FORMAT,
+                'video.codec': 'h264', 'video.pix_fmt': PIXEL_FORMAT,
                 'video.is_depth_map': False, 'video.fps': fps, 'video.channels': 3,
                 'has_audio': False}}
     vectors = {'observation.state': contract.state_names, 'action': contract.action_names,
@@ -84,7 +89,9 @@ def describe_features(contract: Contract, fps: int) -> dict[str, dict[str, Any]]
     scalars |= {skew_key(label): 'float32' for label, _, _ in stream_labels(contract)}
     for name, dtype in scalars.items():
         features[name] = {'dtype': dtype, 'shape': [1], 'names': None}
-    return features
+    if only is None:
+        return features
+    return {name: features[name] for name in only}
 
 
 def rows_table(columns: Mapping[str, NDArray[Any]], features: Mapping[str, Mapping[str, Any]]
@@ -130,6 +137,37 @@ def tasks_table(tasks: Iterable[str]) -> pa.Table:
         {'task_index': pa.array(range(len(names)), pa.int64()),
          index: pa.array(names, pa.string())},
     ).replace_schema_metadata({'pandas': json.dumps(metadata)})
+
+
+def image_counts_table(counts: Iterable[tuple[int, str, NDArray[np.int64]]]) -> pa.Table:
+    """Arrow table of (episode, camera, counts (3, 256)) for ``IMAGE_COUNTS``."""
+    rows = list(counts)
+    flat = np.array([found.reshape(-1) for _, _, found in rows], dtype=np.int64).reshape(-1)
+    return pa.table({
+        'episode_index': pa.array([episode for episode, _, _ in rows], pa.int64()),
+        'camera': pa.array([camera for _, camera, _ in rows], pa.string()),
+        'counts': pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.int64()), 3 * 256)})
+
+
+def read_image_counts(path: Path) -> dict[tuple[int, str], NDArray[np.int64]]:
+    """
+    Read ``IMAGE_COUNTS``: (3, 256) by episode and camera.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing or broken.
+
+    """
+    table = read_table(path)
+    try:
+        found = column_values(table, 'counts').astype(np.int64).reshape(-1, 3, 256)
+        places = zip(table.column('episode_index').to_pylist(),
+                     table.column('camera').to_pylist(), strict=True)
+        return {(int(episode), str(camera)): found[row]
+                for row, (episode, camera) in enumerate(places)}
+    except (KeyError, ValueError) as error:
+        raise DatasetError(f'{path}: holds no counts of pictures: {error}') from error
 
 
 def episode_table(contract: Contract, fps: int, *, episode: int, start: int, length: int,
@@ -189,9 +227,13 @@ def column_values(table: pa.Table, name: str) -> NDArray[Any]:
 
 
 def rows_digest(columns: Mapping[str, NDArray[Any]], videos: Iterable[Path]) -> str:
-    """SHA-256 of an episode's rows and video files; the Parquet encoding does not matter."""
+    """
+    SHA-256 of an episode's rows and video files, wherever in a dataset the episode stands.
+
+    The Parquet encoding does not matter, nor do the columns in ``PLACE_COLUMNS``.
+    """
     total = hashlib.sha256()
-    for name in sorted(columns):
+    for name in sorted(set(columns) - PLACE_COLUMNS):
         values = np.ascontiguousarray(columns[name])
         total.update(f'{name} {values.dtype.str} {values.size}\n'.encode())
         total.update(values.tobytes())

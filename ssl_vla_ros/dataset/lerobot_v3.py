@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from ssl_vla_ros.contract import Contract, parse_contract, suggestion
 from ssl_vla_ros.dataset import layout
-from ssl_vla_ros.dataset.files import read_json
+from ssl_vla_ros.dataset.assemble import SCHEMA_VERSION
+from ssl_vla_ros.dataset.files import read_json, replaced_name
 from ssl_vla_ros.dataset.video import read_frames
 from ssl_vla_ros.dataset.writer import DatasetWriter
 from ssl_vla_ros.errors import DatasetError
@@ -73,6 +74,9 @@ class Dataset:
         if not (root / layout.INFO).is_file():
             part = root.with_name(root.name + '.part')
             hint = ' (an interrupted build is beside it: build again)' if part.is_dir() else ''
+            if replaced_name(root).is_dir():
+                hint = (f' (a replacement of it was interrupted: the old one is '
+                        f'{replaced_name(root)}; build again, or rename it back)')
             raise DatasetError(f'{root}: no dataset here: {layout.INFO} is missing{hint}')
         info = read_json(root / layout.INFO)
         version = info.get('codebase_version')
@@ -87,6 +91,10 @@ class Dataset:
         contract = parse_contract(
             read_json(root / layout.CONTRACT), str(root / layout.CONTRACT))
         extra = read_json(root / layout.EXTRA)
+        if extra.get('schema_version') != SCHEMA_VERSION:
+            raise DatasetError(
+                f'{root / layout.EXTRA}: schema_version is {extra.get("schema_version")!r}, must '
+                f'be {SCHEMA_VERSION}; build the dataset again with this version of ssl_vla_ros')
         episodes = extra.get('episodes')
         if not isinstance(episodes, list) or not episodes:
             raise DatasetError(f'{root / layout.EXTRA}: episodes is {episodes!r}, must be a list')
@@ -127,6 +135,22 @@ class Dataset:
     def episode_index(self) -> NDArray[np.int64]:
         """Return the episode (N,) of each row."""
         return np.repeat(np.arange(len(self.lengths), dtype=np.int64), self.lengths)
+
+    @property
+    def episodes(self) -> list[dict[str, Any]]:
+        """What ``meta/ssl_vla.json`` says of each episode: source, digest, report …."""
+        found: list[dict[str, Any]] = self._extra['episodes']
+        return found
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the dataset was made from."""
+        return dict(self._extra.get('origin', {}))
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns, as ``column`` takes them."""
+        return list(self._table().column_names)
 
     def rows(self, episode: int) -> slice:
         """Which rows belong to an episode."""
@@ -181,7 +205,7 @@ class Dataset:
                 f'{suggestion(camera, self.camera_names)}')
         found = self.contract.cameras[self.camera_names.index(camera)]
         return read_frames(
-            self._video(camera, episode), self.lengths[episode], found.height, found.width)
+            self.video(camera, episode), self.lengths[episode], found.height, found.width)
 
     def digest(self) -> str:
         """SHA-256 of the content, as written; ``verify`` computes it anew."""
@@ -200,7 +224,7 @@ class Dataset:
         for episode, entry in enumerate(self._extra['episodes']):
             rows = self.rows(episode)
             columns = {name: self.column(name)[rows] for name in self._table().column_names}
-            videos = [self._video(camera, episode) for camera in self.camera_names]
+            videos = [self.video(camera, episode) for camera in self.camera_names]
             if layout.rows_digest(columns, videos) != entry['digest']:
                 raise DatasetError(
                     f'{self.path}: episode {episode} was changed after it was written; '
@@ -210,7 +234,8 @@ class Dataset:
                 f'{self.path}: contract, tasks or success flags were changed after they were '
                 'written; build the dataset again')
 
-    def _video(self, camera: str, episode: int) -> Path:
+    def video(self, camera: str, episode: int) -> Path:
+        """File of a camera's pictures of one episode."""
         return self.path / layout.path_of(
             layout.VIDEO_PATH, episode, layout.video_key(camera))
 

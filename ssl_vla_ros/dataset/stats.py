@@ -55,6 +55,13 @@ class ImageStats:
         self.counts: NDArray[np.int64] = np.zeros((3, 256), dtype=np.int64)
         self.frames = 0
 
+    @classmethod
+    def of(cls, counts: NDArray[np.int64], frames: int) -> ImageStats:
+        """Make them from (3, 256) counts of ``frames`` pictures."""
+        made = cls()
+        made.counts, made.frames = counts.astype(np.int64), frames
+        return made
+
     def add(self, frame: NDArray[np.uint8]) -> None:
         """Count one (H, W, 3) uint8 picture."""
         for channel in range(3):

@@ -21,17 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_vla_ros.dataset.encoders import open_stream, PIXEL_FORMAT, SOFTWARE
 from ssl_vla_ros.errors import DatasetError
 
-CODEC = 'h264'
-PIXEL_FORMAT = 'yuv420p'
-#: Robot pictures are small and features are learned from them: quality before size.
-CRF = 14
-#: Every second picture is a key frame, so that a random read decodes two at most.
-GROUP = 2
 #: A loader accepts the nearest picture within this many seconds of the time it asks for.
 TOLERANCE_S = 1e-4
-_PRIMARIES_SMPTE170M = 6
 _LIMITED = (ColorRange.UNSPECIFIED, ColorRange.MPEG)
 _BT601 = (2, 5, 6)  # unspecified, BT.470BG, SMPTE 170M: one matrix
 
@@ -73,7 +67,7 @@ def _to_rgb(picture: Any) -> Frame:
     return other
 
 
-def encode_video(path: Path, frames: Iterable[Frame], fps: int) -> int:
+def encode_video(path: Path, frames: Iterable[Frame], fps: int, encoder: str = SOFTWARE) -> int:
     """
     Write pictures of one size as an MP4 (H.264, yuv420p, constant rate, pts from 0).
 
@@ -85,6 +79,8 @@ def encode_video(path: Path, frames: Iterable[Frame], fps: int) -> int:
         (H, W, 3) uint8 rgb8, H and W even.
     fps
         Pictures a second.
+    encoder
+        One of ``encoders.OPTIONS``.
 
     Returns
     -------
@@ -105,7 +101,8 @@ def encode_video(path: Path, frames: Iterable[Frame], fps: int) -> int:
             for frame in frames:
                 if stream is None:
                     size = frame.shape
-                    stream = _open_stream(container, path, size, fps)
+                    _check_size(path, size)
+                    stream = open_stream(container, encoder, size[0], size[1], fps)
                 elif frame.shape != size:
                     raise DatasetError(
                         f'{path}: picture {count} is {frame.shape}, the first is {size}; a video '
@@ -126,30 +123,13 @@ def encode_video(path: Path, frames: Iterable[Frame], fps: int) -> int:
     return count
 
 
-def _open_stream(container: Any, path: Path, size: tuple[int, ...], fps: int) -> Any:
+def _check_size(path: Path, size: tuple[int, ...]) -> None:
     if len(size) != 3 or size[2] != 3:
         raise DatasetError(f'{path}: pictures must be (H, W, 3), not {size}')
     if size[0] % 2 or size[1] % 2:
         raise DatasetError(
             f'{path}: {size[0]}x{size[1]} pictures cannot be stored as {PIXEL_FORMAT}; choose an '
             'even height and width in the robot contract')
-    # bf=0: no reordering, so pts start at 0 without an edit list. One thread: the same pictures
-    # give the same bytes, and small pictures gain nothing from more. No lookahead, for the same
-    # reason: x264's looks at small pictures with instructions that read past their edge (7 of 480
-    # builds came out different, none without), and a group of two leaves it nothing to plan.
-    stream = container.add_stream('libx264', rate=fps, options={
-        'crf': str(CRF), 'g': str(GROUP), 'bf': '0', 'preset': 'veryfast', 'threads': '1',
-        'mbtree': '0', 'rc-lookahead': '0', 'sc_threshold': '0', 'weightp': 'none'})
-    stream.height, stream.width = size[:2]
-    stream.pix_fmt = PIXEL_FORMAT
-    stream.time_base = Fraction(1, fps)
-    context = stream.codec_context
-    context.thread_count = 1
-    context.color_range = ColorRange.MPEG
-    context.colorspace = Colorspace.ITU601
-    context.color_primaries = _PRIMARIES_SMPTE170M
-    context.color_trc = _PRIMARIES_SMPTE170M
-    return stream
 
 
 def decode_video(path: Path) -> Iterator[tuple[float, Frame]]:

@@ -1,0 +1,167 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+From jobs to a dataset that appears at once: what builds, imports and updates share.
+
+The dataset grows in ``OUT.part``: every episode is staged there on its own, so that a build that
+was interrupted, however, goes on where it was. Episodes that an existing dataset has already, made
+from the same source under the same contract, are taken from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+import shutil
+from typing import Any
+
+from ssl_vla_ros.contract import Contract
+from ssl_vla_ros.dataset import layout
+from ssl_vla_ros.dataset.assemble import assemble
+from ssl_vla_ros.dataset.encoders import AUTO, choose_encoder, GROUP, QUALITY
+from ssl_vla_ros.dataset.files import building, finish, Progress, tell
+from ssl_vla_ros.dataset.jobs import EpisodeJob
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.reuse import dataset_episodes
+from ssl_vla_ros.dataset.staging import open_staged, StagedEpisode
+from ssl_vla_ros.dataset.workers import stage_all, Task
+from ssl_vla_ros.dataset.writer import check_sizes
+from ssl_vla_ros.errors import DatasetError, UserError
+
+#: Raised when rows or pictures would come out otherwise: what was staged before is then stale.
+_VERSION = 1
+_STAGED, _DATASET = 'staged', 'dataset'
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job: its episodes (usually one), or the reason it was refused."""
+
+    name: str
+    episodes: tuple[StagedEpisode, ...]
+    reason: str = ''
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Produced:
+    """A dataset that was written, or found to be as it should be (``changed`` is False)."""
+
+    digest: str
+    results: tuple[JobResult, ...]
+    changed: bool
+    encoder: str
+
+
+def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, source: str,
+            origin: Mapping[str, Any], progress: Progress | None = None,
+            existing: Dataset | None = None, workers: int = 1, encoder: str = AUTO) -> Produced:
+    """
+    Write a dataset of what the jobs give, in their order.
+
+    Parameters
+    ----------
+    target
+        The dataset; it appears, or is replaced, when it is complete.
+    contract, jobs
+        What the dataset's rows are, and where they come from.
+    source
+        Where the jobs come from, for error messages.
+    origin
+        JSON-ready: what the dataset is made from, to be found in it again.
+    progress
+        Told after each episode.
+    existing
+        The dataset at ``target``, whose episodes may be taken over. Without one, whatever is
+        there is replaced.
+    workers
+        Processes that read and encode; 1 does it in this one.
+    encoder
+        ``auto``, or one of ``encoders.OPTIONS``.
+
+    Raises
+    ------
+    DatasetError
+        If no job gives an episode, another process builds ``target``, the encoder does not work,
+        or the disk is full.
+
+    """
+    check_sizes(contract)
+    chosen, why = choose_encoder(
+        encoder, [(camera.height, camera.width) for camera in contract.cameras])
+    with building(target, (_DATASET, *layout.TOP_LEVEL), keep=(_STAGED,)) as part:
+        staged = part / _STAGED
+        staged.mkdir(exist_ok=True)
+        for left in staged.glob('.*'):
+            shutil.rmtree(left)
+        results, todo = _plan(jobs, contract, staged, existing, chosen)
+        done = len(jobs) - len(todo)
+        tell(progress, done, len(jobs), 'episodes')
+        for task, reason in stage_all([task for _, task in todo], workers):
+            place = next(index for index, item in todo if item is task)
+            results[place] = (JobResult(task.job.name, (), reason) if reason else
+                              JobResult(task.job.name, _open(task.place, contract)))
+            done += 1
+            tell(progress, done, len(jobs), f'episodes: {task.job.name}')
+        every = [results[index] for index in range(len(jobs))]
+        episodes = [episode for result in every for episode in result.episodes]
+        if not episodes:
+            shutil.rmtree(part)
+            reasons = '\n'.join(f'  {result.reason}' for result in every)
+            raise DatasetError(
+                f'{source}: none of the {len(jobs)} episodes can be used:\n{reasons}')
+        if existing is not None and _same(existing, episodes, contract):
+            shutil.rmtree(part)
+            return Produced(existing.digest(), tuple(every), False, '')
+        digest = assemble(part / _DATASET, contract, episodes,
+                          {**origin, 'encoder': chosen, 'encoder_chosen': why})
+        finish(part / _DATASET, target, replace=True)
+        shutil.rmtree(part)
+    return Produced(digest, tuple(every), True, chosen)
+
+
+def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path, existing: Dataset | None,
+          encoder: str) -> tuple[dict[int, JobResult], list[tuple[int, Task]]]:
+    """Sort jobs into those that are done, or cannot be, and those to be staged."""
+    kept: dict[str, list[StagedEpisode]] = {}
+    if existing is not None and existing.contract.digest() == contract.digest():
+        for episode in dataset_episodes(existing):
+            kept.setdefault(str(episode.info['key']), []).append(episode)
+    results: dict[int, JobResult] = {}
+    todo: list[tuple[int, Task]] = []
+    for index, job in enumerate(jobs):
+        try:
+            key = _key(job, contract)
+        except UserError as error:
+            results[index] = JobResult(job.name, (), str(error))
+            continue
+        if key in kept:
+            results[index] = JobResult(job.name, tuple(kept[key]), reused=True)
+            continue
+        place = staged / key[:32]
+        if place.is_dir():
+            try:
+                results[index] = JobResult(job.name, _open(place, contract))
+                continue
+            except DatasetError:  # a disk that lost part of it: it is made anew
+                shutil.rmtree(place)
+        todo.append((index, Task(job, contract, place, key, encoder)))
+    return results, todo
+
+
+def _key(job: EpisodeJob, contract: Contract) -> str:
+    text = '\n'.join((job.fingerprint(), contract.digest(), str(_VERSION), str(QUALITY),
+                      str(GROUP)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _open(place: Path, contract: Contract) -> tuple[StagedEpisode, ...]:
+    return tuple(open_staged(part, contract) for part in sorted(place.iterdir()))
+
+
+def _same(existing: Dataset, episodes: Sequence[StagedEpisode], contract: Contract) -> bool:
+    keys = ('task', 'success', 'digest')
+    return layout.dataset_digest(contract, [
+        {key: episode.info[key] for key in keys} for episode in episodes]) == existing.digest()
