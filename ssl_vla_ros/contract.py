@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import math
 from pathlib import Path
 import re
-from typing import Any
 
 from ssl_vla_ros.contract_sections import Section, suggestion
 from ssl_vla_ros.contract_types import (

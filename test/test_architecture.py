@@ -31,11 +31,12 @@ ROOMS: dict[str, set[str] | None] = {
     'preprocess': set(),
     'safety': set(),
     'messages': set(),
-    'episodes': {'messages'},
+    'quality': {'messages'},
+    'episodes': {'messages', 'quality'},
     'runtime': {'preprocess'},
     'sim': set(),
     'nodes': {'episodes', 'messages', 'preprocess', 'runtime', 'safety', 'sim'},
-    'dataset': {'episodes', 'messages', 'preprocess'},
+    'dataset': {'episodes', 'messages', 'preprocess', 'quality'},
     'augment': set(),
     'losses': set(),
     'networks': set(),
@@ -47,6 +48,7 @@ ROOMS: dict[str, set[str] | None] = {
     'cli': None,
     'cli_text': set(),
     'cli_dataset': {'cli_text', 'dataset', 'places'},
+    'cli_episodes': {'cli_text', 'dataset', 'episodes', 'quality'},
     'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},
 }
 ROS = {
@@ -57,8 +59,8 @@ TORCH = {
     'lightly', 'lightning', 'onnxscript', 'pytorch_lightning', 'timm', 'torch', 'torchvision'}
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
-    'contract', 'contract_sections', 'contract_types', 'errors', 'yaml_text', 'preprocess', 'safety', 'messages',
-    'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'report'}
+    'contract', 'contract_sections', 'contract_types', 'errors', 'yaml_text', 'preprocess',
+    'safety', 'messages', 'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'quality', 'report'}
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

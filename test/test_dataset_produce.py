@@ -114,7 +114,7 @@ def test_another_contract_is_not_mixed_in(session: Path, tmp_path: Path) -> None
         build_dataset(session, out, small_contract(max_skew_s=0.02))
 
 
-KILLED = '''
+KILLED = """
 import os, signal, sys
 from ssl_vla_ros.dataset.build import build_dataset
 
@@ -123,7 +123,7 @@ def kill(done, total, what):
         os.kill(os.getpid(), signal.SIGKILL)
 
 build_dataset(sys.argv[1], sys.argv[2], progress=kill, workers=int(sys.argv[4]))
-'''
+"""
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -138,9 +138,11 @@ def test_a_killed_build_goes_on_where_it_was(
     staged = [path for path in (part_of(out) / 'staged').iterdir() if path.name[0] != '.']
     assert len(staged) >= 2
     encoded: list[Path] = []
-    plain = video.encode_video
-    monkeypatch.setattr('ssl_vla_ros.dataset.staging.encode_video', lambda path, *rest: (
-        encoded.append(path), plain(path, *rest))[1])
+
+    def encode(path: Path, *rest: Any) -> int:
+        encoded.append(path)
+        return video.encode_video(path, *rest)
+    monkeypatch.setattr('ssl_vla_ros.dataset.staging.encode_video', encode)
     report = build_dataset(session, out)
     assert len(encoded) == 2 * (4 - len(staged))
     assert report.digest == build_dataset(session, tmp_path / 'straight').digest
@@ -260,7 +262,7 @@ def test_a_faulty_encoder_never_shifts_a_row(
              image_message(START_NS + tick * PERIOD_NS, bar(tick)))
             for tick in range(ticks) for camera in ('front', 'wrist')]
         recording.write(session)
-    plain, opened = video.open_stream, 0
+    plain, opened = encoders.open_stream, 0
 
     def open_bad(*arguments: Any) -> Any:
         nonlocal opened

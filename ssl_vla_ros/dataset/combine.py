@@ -123,7 +123,7 @@ def _require_equal(first: Contract, dataset: Dataset) -> None:
         odd = sorted(set(ours) ^ set(theirs))
         raise DatasetError(
             f'{dataset.path}: the columns {", ".join(odd)} are in only one of it and '
-            f'{first.source}; build one of them anew with the other\'s contract (--contract)')
+            f'{first.source}; build one of them anew with the contract of the other')
 
 
 def _write(out: Path, contract: Contract, episodes: Sequence[StagedEpisode],

@@ -76,7 +76,7 @@ def choose_encoder(wanted: str, sizes: list[tuple[int, int]]) -> tuple[str, str]
             f'encoder is {wanted!r}, must be one of {", ".join((AUTO, *OPTIONS))}')
     if wanted == SOFTWARE:
         return SOFTWARE, 'as asked for'
-    refused = []
+    refused: list[str] = []
     for name in OPTIONS if wanted == AUTO else (wanted,):
         problem = '' if name == SOFTWARE else next(filter(None, (
             _problem(name, height, width) for height, width in sizes)), '')
@@ -110,8 +110,8 @@ def _round_trip(name: str, height: int, width: int) -> Iterator[object]:
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
-        yield from container.decode(video=0)
+    with av.open(file, 'r') as found:
+        yield from found.decode(video=0)
 
 
 def open_stream(container: Any, name: str, height: int, width: int, fps: int) -> Any:

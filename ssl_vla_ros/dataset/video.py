@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 import cv2
 import numpy as np
 from numpy.typing import NDArray
