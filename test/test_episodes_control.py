@@ -104,7 +104,7 @@ def test_a_full_queue_drops_and_counts(
 def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
     assert feed.control.step('system') is None
-    assert feed.control.finish_now('', 'system') is None
+    assert feed.control.finish_now('', 'system') == []
     feed.send_pictures(2)                        # nobody records
     feed.control.start(lambda: open_writer(tmp_path))
     with pytest.raises(EpisodeError, match='episode_000000 is being recorded'):
@@ -148,7 +148,7 @@ def test_finish_now_keeps_what_came(tmp_path: Path) -> None:
     feed.control.start(lambda: open_writer(tmp_path))
     feed.send_pictures(50)
     feed.send_streams(1)
-    outcome = feed.control.finish_now('shut down', 'system')
+    (outcome,) = feed.control.finish_now('shut down', 'system')
     assert outcome is not None
     assert (outcome.status, outcome.reason) == ('incomplete', 'shut down')
     assert outcome.accounts[IMAGE].written == 50
@@ -240,7 +240,7 @@ def test_a_directory_that_is_gone_at_the_stop_still_answers(tmp_path: Path) -> N
         feed.send_pictures(5)
         feed.control.stop(discard=discard)
         shutil.rmtree(session)
-        outcome = feed.control.finish_now('', 'system')
+        (outcome,) = feed.control.finish_now('', 'system')
         assert outcome is not None
         assert outcome.status == 'unfinished'
         assert 'its directory is gone' in outcome.error
@@ -280,4 +280,4 @@ def test_whatever_breaks_on_the_thread_there_is_an_outcome(
     else:
         assert Episode.open(tmp_path / outcome.name).faults == (outcome.reason,)
     assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
-    assert feed.control.finish_now('end', 'system') is not None
+    assert len(feed.control.finish_now('end', 'system')) == 1

@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mcap.writer import CompressionType, Writer
-
+from ssl_vla_ros.episodes.chunks import ChunkWriter
 from ssl_vla_ros.episodes.schemas import MessageSchema
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
@@ -58,7 +57,7 @@ class BagSummary:
 
 class BagFile:
     """
-    An MCAP file being written: profile ros2, CDR, zstd chunks.
+    An MCAP file being written: profile ros2, CDR, chunks compressed one by one.
 
     Parameters
     ----------
@@ -68,17 +67,19 @@ class BagFile:
         Each topic of the contract with its name in the bag and its schema.
     records
         Text to embed as the metadata record ``CONTRACT_RECORD``.
+    compression
+        One of ``chunks.COMPRESSIONS``.
 
     """
 
     def __init__(self, path: Path, topics: Mapping[str, tuple[str, MessageSchema]],
-                 records: Mapping[str, str]) -> None:
+                 records: Mapping[str, str], compression: str = 'zstd') -> None:
         self.summary = BagSummary(path.name, {})
         self._channels: dict[str, int] = {}
         self._written = False
         self._stream = path.open('xb')
         try:
-            self._writer = Writer(self._stream, compression=CompressionType.ZSTD)
+            self._writer = ChunkWriter(self._stream, compression)
             self._writer.start(profile='ros2', library='ssl_vla_ros')
             self._writer.add_metadata(CONTRACT_RECORD, dict(records))
             schemas: dict[str, int] = {}

@@ -33,15 +33,22 @@ class Books:
         self.paused = False
         self._reliable = dict(reliable)
         self._received_at = dict.fromkeys(topics, 0.0)
+        #: Whether an episode is open.
+        self.running = False
         self._stopped_at: float | None = None
 
-    def begin(self) -> None:
-        """Start an episode now."""
-        now = time.time_ns()
+    def begin(self, start_ns: int | None = None) -> None:
+        """Start an episode now, or with what was received since ``start_ns``."""
+        start_ns = time.time_ns() if start_ns is None else start_ns
         self._stopped_at = None
         self.paused = False
+        self.running = True
         for intake in self.intakes.values():
-            intake.begin(now)
+            intake.begin(start_ns)
+
+    def split(self) -> dict[str, TopicAccount]:
+        """Close the books of an episode, and go on with the next at the very next message."""
+        return {topic: intake.split() for topic, intake in self.intakes.items()}
 
     def stop(self) -> None:
         """End the episode now; what was published before is still taken."""
@@ -85,6 +92,7 @@ class Books:
                 account.published_exact = False
             accounts[topic] = account
         self._stopped_at = None
+        self.running = False
         return accounts
 
 

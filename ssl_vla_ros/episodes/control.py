@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import time
 from typing import Any
 
 from ssl_vla_ros.episodes.books import Books
@@ -59,6 +60,10 @@ class EpisodeControl:
     ----------
     success
         What the operator said of the open episode, if anything.
+    task
+        What is being done, where that was said after the start; None otherwise.
+    notes
+        More for episode.json, under ``extra``.
     last
         How the last episode ended.
 
@@ -67,11 +72,16 @@ class EpisodeControl:
     def __init__(self, books: Books, limits: RecordingLimits) -> None:
         self.books = books
         self.success: bool | None = None
+        self.task: str | None = None
+        self.notes: dict[str, Any] = {}
         self.last: Outcome | None = None
         self._limits = limits
         self._recording: Recording | None = None
+        self._started_at = 0.0
         self._how: dict[str, Any] | None = None
         self._written_out = False
+        #: Parts of a long recording that the disk has not finished yet.
+        self._parts: list[Recording] = []
 
     @property
     def phase(self) -> str:
@@ -93,9 +103,19 @@ class EpisodeControl:
         return None if self._recording is None else self._recording.name
 
     @property
+    def elapsed_s(self) -> float:
+        """How long the open episode has been recorded, in seconds."""
+        return 0.0 if self._recording is None else time.monotonic() - self._started_at
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of messages in the open episode, before compression."""
+        return 0 if self._recording is None else self._recording.taken_bytes
+
+    @property
     def depth(self) -> int:
         """Messages waiting for the disk."""
-        return 0 if self._recording is None else self._recording.depth
+        return sum(item.depth for item in (self._recording, *self._parts) if item is not None)
 
     def counts(self) -> dict[str, Any]:
         """Count the open episode's messages so far, by topic."""
@@ -105,9 +125,17 @@ class EpisodeControl:
         return {topic: intake.account.to_dict() | {'written': written[topic]}
                 for topic, intake in self.books.intakes.items()}
 
-    def start(self, open_writer: Callable[[], EpisodeWriter]) -> str:
+    def start(self, open_writer: Callable[[], EpisodeWriter], start_ns: int | None = None) -> str:
         """
         Open an episode and begin the books; gives its name.
+
+        Parameters
+        ----------
+        open_writer
+            Makes the episode.
+        start_ns
+            When the episode begins (our system clock), where what came since is at hand; now if
+            None.
 
         Raises
         ------
@@ -118,19 +146,68 @@ class EpisodeControl:
         if self._recording is not None:
             what = 'finished; wait for it' if self._how is not None else 'recorded; stop it'
             raise EpisodeError(f'{self._recording.name} is being {what} first')
-        self._recording = Recording(
-            open_writer(), queue_size=self._limits.queue_size,
-            queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes)
-        self.success = None
+        self._recording = self._open(open_writer)
+        self.success, self.task, self.notes = None, None, {}
         self._how, self._written_out = None, False
-        self.books.begin()
+        self.books.begin(start_ns)
         return self._recording.name
 
-    def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int) -> None:
-        """Queue a message that the books gave ``Fate.KEEP``, or count it as dropped."""
-        if self._recording is None or not self._recording.put(
-                topic, cdr, log_time_ns, publish_time_ns):
-            self.books.intakes[topic].account.dropped += 1
+    def _open(self, open_writer: Callable[[], EpisodeWriter]) -> Recording:
+        recording = Recording(
+            open_writer(), queue_size=self._limits.queue_size,
+            queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes)
+        self._started_at = time.monotonic()
+        return recording
+
+    def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int, *,
+            before: bool = False) -> None:
+        """
+        Queue a message that the books gave ``Fate.KEEP``, or count it as dropped.
+
+        ``before`` is for one from before the start, which no limit of the queue holds back.
+        """
+        account = self.books.intakes[topic].account
+        if self._recording is None:
+            account.dropped += 1
+        elif before:
+            self._recording.put_before(topic, cdr, log_time_ns, publish_time_ns)
+        elif not self._recording.put(topic, cdr, log_time_ns, publish_time_ns):
+            account.dropped += 1
+
+    def split(self, open_writer: Callable[[], EpisodeWriter], clock: str, reason: str) -> str:
+        """
+        End the open episode and go on in a new one, without a message between them.
+
+        Parameters
+        ----------
+        open_writer
+            Makes the new episode.
+        clock
+            As in ``step``.
+        reason
+            Why, for the old one's episode.json.
+
+        Returns
+        -------
+        str
+            Name of the new one.
+
+        Raises
+        ------
+        EpisodeError
+            If the new one cannot be made; the old one then goes on.
+
+        """
+        ended = self._recording
+        assert ended is not None and self._how is None
+        self._recording = self._open(open_writer)
+        part = int(self.notes.get('part', 1))
+        ended.finish(
+            self.books.split(), status='complete', reason=reason, success=None, task=self.task,
+            clock=clock, extra={**self.notes, 'part': part, 'goes_on_in': self._recording.name})
+        self._parts.append(ended)
+        self.notes = {'part': part + 1, 'continues': ended.name}
+        return self._recording.name
 
     def stop(self, status: str = 'complete', reason: str = '', *, discard: bool = False) -> None:
         """End the open episode now; ``step`` does the rest."""
@@ -150,6 +227,11 @@ class EpisodeControl:
             A jump of that clock since the last step, in words: it ends the episode.
 
         """
+        for part in self._parts:
+            if part.outcome is not None:
+                part.join()
+                self._parts.remove(part)
+                return part.outcome
         recording = self._recording
         if recording is None:
             return None
@@ -165,7 +247,7 @@ class EpisodeControl:
             return self._conclude(recording, recording.outcome)
         return None
 
-    def finish_now(self, reason: str, clock: str) -> Outcome | None:
+    def finish_now(self, reason: str, clock: str) -> list[Outcome]:
         """
         End an open episode and wait for the disk; messages on their way are not waited for.
 
@@ -176,17 +258,22 @@ class EpisodeControl:
 
         """
         recording = self._recording
-        if recording is None:
-            return None
-        if self._how is None:
-            self.stop('incomplete', reason)
-        if not self._written_out:
-            self._write_out(recording, clock, drained=False)
-        if not recording.join(self._limits.join_s) or recording.outcome is None:
-            raise EpisodeError(
-                f'{recording.name} is still being written after {self._limits.join_s:g} s; the '
-                'disk does not answer')
-        return self._conclude(recording, recording.outcome)
+        if recording is not None:
+            if self._how is None:
+                self.stop('incomplete', reason)
+            if not self._written_out:
+                self._write_out(recording, clock, drained=False)
+        outcomes = []
+        for item in [*self._parts, *([] if recording is None else [recording])]:
+            if not item.join(self._limits.join_s) or item.outcome is None:
+                raise EpisodeError(
+                    f'{item.name} is still being written after {self._limits.join_s:g} s; the '
+                    'disk does not answer')
+            outcomes.append(item.outcome)
+        self._parts = []
+        if recording is not None:
+            self._conclude(recording, outcomes[-1])
+        return outcomes
 
     def _write_out(self, recording: Recording, clock: str, *, drained: bool) -> None:
         assert self._how is not None
@@ -195,7 +282,8 @@ class EpisodeControl:
         if self._how.get('discard'):
             recording.discard(accounts, self._how['reason'])
         else:
-            recording.finish(accounts, success=self.success, clock=clock, **self._how)
+            recording.finish(accounts, success=self.success, clock=clock, task=self.task,
+                             extra=self.notes, **self._how)
 
     def _conclude(self, recording: Recording, outcome: Outcome) -> Outcome:
         recording.join()

@@ -50,7 +50,6 @@ class TopicIntake:
         self.stamped = stamped
         self.account = TopicAccount()
         self.publishers = 0
-        self.received = 0
         self.late = 0
         self._last_sequence: int | None = None
         self._several = False
@@ -67,6 +66,11 @@ class TopicIntake:
         """Whether a message from after the stop came: none from before it can follow."""
         return self._tail_known
 
+    @property
+    def last_sequence(self) -> int | None:
+        """Sequence of the last message heard; None before the first one of a publisher."""
+        return self._last_sequence
+
     def begin(self, start_ns: int) -> None:
         """Start an episode with messages received at or after this time (system clock)."""
         self.account = TopicAccount()
@@ -76,6 +80,28 @@ class TopicIntake:
         self._tail_known = False
         self._several = self.publishers > 1
         self.account.published_exact = not self._several
+
+    def rewind(self, sequence: int | None) -> None:
+        """
+        Be as before messages that are about to be taken again, of an episode that has begun.
+
+        Parameters
+        ----------
+        sequence
+            Of the last message before them; None if nobody heard one.
+
+        """
+        self._last_sequence = sequence
+
+    def carry_over(self) -> None:
+        """Count a message of before the start that belongs to every episode (a latched one)."""
+        self.account.published += 1
+
+    def split(self) -> TopicAccount:
+        """End the episode with the last message taken, and begin the next with what follows."""
+        ended, ended.publishers = self.account, self.publishers
+        self.account = TopicAccount(published_exact=not self._several)
+        return ended
 
     def stop(self, stop_ns: int) -> None:
         """End the episode with the last message published before this time (our clock)."""
@@ -138,7 +164,6 @@ class TopicIntake:
             The fate, and the header stamp in nanoseconds of a stamped message that is kept.
 
         """
-        self.received += 1
         if self._start_ns is None:
             if self._ended_ns is not None:
                 if self._published_ns(source_ns, received_ns) <= self._ended_ns:

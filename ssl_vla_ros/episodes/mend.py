@@ -32,7 +32,9 @@ from ssl_vla_ros.messages.stamps import header_stamp_ns
 import zstandard
 
 #: What the MCAP library lets through when a file is cut off or altered.
-BROKEN_FILE = (McapError, EOFError, ValueError, KeyError, struct.error, zstandard.ZstdError)
+#: (RuntimeError is what the lz4 library raises.)
+BROKEN_FILE = (
+    McapError, EOFError, ValueError, KeyError, struct.error, zstandard.ZstdError, RuntimeError)
 _RECORD_HEADER = 9
 
 

@@ -68,6 +68,8 @@ class Recording:
         self.number = writer.number
         #: Why the recording cannot go on: 'min_free_bytes: …' or 'disk: …'; '' if all is well.
         self.failure = ''
+        #: Bytes of messages that were taken, written or not.
+        self.taken_bytes = 0
         #: Set when the episode is finished, by ``finish`` or ``discard``.
         self.outcome: Outcome | None = None
         self._writer = writer
@@ -76,6 +78,8 @@ class Recording:
         self._min_free_bytes = min_free_bytes
         self._queue: deque[tuple[str, bytes, int, int]] = deque()
         self._waiting_bytes = 0
+        # Messages of before the start: in memory already, so no limit of the queue is theirs.
+        self._before: deque[tuple[str, bytes, int, int]] = deque()
         self._condition = threading.Condition()
         self._broken = False
         self._unwritten = dict.fromkeys(writer.written, 0)
@@ -89,7 +93,7 @@ class Recording:
     @property
     def depth(self) -> int:
         """Messages waiting to be written."""
-        return len(self._queue)
+        return len(self._before) + len(self._queue)
 
     @property
     def written(self) -> dict[str, int]:
@@ -104,8 +108,16 @@ class Recording:
                 return False
             self._queue.append((topic, cdr, log_time_ns, publish_time_ns))
             self._waiting_bytes += len(cdr)
+            self.taken_bytes += len(cdr)
             self._condition.notify()
         return True
+
+    def put_before(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int) -> None:
+        """Queue a message from before the start, which whoever starts holds in memory already."""
+        with self._condition:
+            self._before.append((topic, cdr, log_time_ns, publish_time_ns))
+            self.taken_bytes += len(cdr)
+            self._condition.notify()
 
     def finish(self, accounts: Mapping[str, TopicAccount], **how: Any) -> None:
         """
@@ -153,10 +165,11 @@ class Recording:
     def _write_all(self) -> None:
         while True:
             with self._condition:
-                if not self._queue and self._end is None:
+                if not self._before and not self._queue and self._end is None:
                     self._condition.wait(_IDLE_S)
-                item = self._queue.popleft() if self._queue else None
-                if item is not None:
+                item = self._before.popleft() if self._before else None
+                if item is None and self._queue:
+                    item = self._queue.popleft()
                     self._waiting_bytes -= len(item[1])
             if item is None:
                 if self._end is not None:

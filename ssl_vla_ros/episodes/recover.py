@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
-import shutil
 
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.bag import write_json, write_metadata
 from ssl_vla_ros.episodes.mend import mend, NothingReadableError
 from ssl_vla_ros.episodes.reader import read_info
-from ssl_vla_ros.episodes.writer import publish, RECORDING
+from ssl_vla_ros.episodes.writer import bury, publish, RECORDING
 from ssl_vla_ros.errors import EpisodeError
 
 
@@ -107,7 +106,7 @@ def recover_part(session: Path, number: int, *, status: str = 'recovered',
                 info = read_info(part / sessions.INFO_FILE)
                 if info['status'] == 'discarded':
                     # Thrown away by the operator: it must not come back.
-                    shutil.rmtree(part)
+                    bury(part, info)
                     return Recovered(path, 'discarded', 0, info['reason'])
                 publish(part, path)
                 return Recovered(

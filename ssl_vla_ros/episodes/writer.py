@@ -51,6 +51,8 @@ class EpisodeWriter:
         Who teleoperates.
     bag_topics
         Names in the bag, where they are not the topic with a slash before it.
+    compression
+        ``zstd``, ``lz4`` or ``none``.
 
     Attributes
     ----------
@@ -72,7 +74,7 @@ class EpisodeWriter:
 
     def __init__(self, session: Path, contract: Contract, *, task: str,
                  topics: Mapping[str, str], fsync_interval_s: float = 1.0, operator: str = '',
-                 bag_topics: Mapping[str, str] | None = None) -> None:
+                 bag_topics: Mapping[str, str] | None = None, compression: str = 'zstd') -> None:
         schemas = {topic: message_schema(kind) for topic, kind in topics.items()}
         names = {topic: (bag_topics or {}).get(topic, f'/{topic.lstrip("~/")}')
                  for topic in topics}
@@ -98,7 +100,7 @@ class EpisodeWriter:
                 self.part / sessions.mcap_name(self.number),
                 {topic: (names[topic], schemas[topic]) for topic in topics},
                 {'contract': json.dumps(contract.to_dict()), 'task': task,
-                 'episode': str(self.number)})
+                 'episode': str(self.number)}, compression)
         except OSError as error:
             shutil.rmtree(self.part, ignore_errors=True)
             self._lock.release()
@@ -188,12 +190,7 @@ class EpisodeWriter:
         self.info.update(
             status='discarded', reason=reason,
             counts={topic: account.to_dict() for topic, account in (accounts or {}).items()})
-        # First, so that a kill in between does not bring the episode back.
-        write_json(self.part / sessions.INFO_FILE, self.info)
-        grave = self.path.parent / sessions.DISCARDED / self.path.name
-        grave.mkdir(parents=True, exist_ok=True)
-        write_json(grave / sessions.INFO_FILE, self.info)
-        shutil.rmtree(self.part)
+        bury(self.part, self.info)
         self._lock.release()
 
     def abandon(self) -> None:
@@ -209,6 +206,16 @@ class EpisodeWriter:
             yield self.path.parent, self.number
         finally:
             self._lock.release()
+
+
+def bury(part: Path, info: Mapping[str, Any]) -> None:
+    """Delete an unfinished directory; what is known of the episode stays in ``discarded/``."""
+    # First, so that a kill in between does not bring the episode back.
+    write_json(part / sessions.INFO_FILE, info)
+    grave = part.parent / sessions.DISCARDED / sessions.episode_name(int(info['episode']))
+    grave.mkdir(parents=True, exist_ok=True)
+    write_json(grave / sessions.INFO_FILE, info)
+    shutil.rmtree(part)
 
 
 def publish(part: Path, path: Path) -> None:

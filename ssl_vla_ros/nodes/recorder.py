@@ -7,8 +7,8 @@ Policy, and why:
 
 - Subscriptions live from activation on, not from the start of an episode: the publishers'
   sequence numbers are known before the first message, so that losses are counted exactly.
-- A callback judges the header stamp and queues the bytes; compression and the disk are on the
-  writer thread.
+- What has come is taken a hundred times a second: the header stamp is judged, the bytes queued.
+  Compression and the disk are on the writer thread.
 - An episode ends at the time of the stop request. What was published before it and is still on
   its way is waited for; the answer comes when the episode is finished on the disk.
 - A jump of a clock, too little disk, deactivation and a signal finish the episode as
@@ -19,28 +19,40 @@ Policy, and why:
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import sys
+import time
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy.parameter import Parameter
+from rclpy.subscription import Subscription
 from rclpy.task import Future
 from rclpy.timer import Timer
 
 from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.episodes.books import ClockWatch
 from ssl_vla_ros.episodes.control import EpisodeControl, RecordingLimits
+from ssl_vla_ros.episodes.discard import discard_finished
+from ssl_vla_ros.episodes.preroll import PreRoll
 from ssl_vla_ros.episodes.recording import Outcome
 from ssl_vla_ros.episodes.recover import recover_session
 from ssl_vla_ros.episodes.writer import EpisodeWriter
-from ssl_vla_ros.errors import ConfigError, UserError
+from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.common import JsonPublisher, ManagedNode, run
-from ssl_vla_ros.nodes.recorder_inputs import Inputs, Session
-from ssl_vla_ros.nodes.reporting import Diagnostics
+from ssl_vla_ros.nodes.recorder_disk import Session
+from ssl_vla_ros.nodes.recorder_inputs import Inputs
+from ssl_vla_ros.nodes.recorder_parameters import check_parameters, declare_parameters
+from ssl_vla_ros.nodes.recorder_report import describe_state, Reporter
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-_TICK_S = 0.05
+#: How often messages are taken; the shorter the faster the cameras, so that a standstill is seen.
+_TICK_S, _SHORTEST_TICK_S = 0.02, 0.01
+#: After a new episode could not be made, time until it is tried again, in seconds.
+_SPLIT_AGAIN_S = 10.0
 _REPORT_S = 1.0
 
 
@@ -49,39 +61,25 @@ class RecorderNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('recorder')
-        self.declare('contract', '', 'robot contract (YAML file)', fixed=True)
-        self.declare('session_dir', '', 'directory that episodes are written to', fixed=True)
-        self.declare('task', '', 'what is being done, in words; read when an episode starts')
-        self.declare('operator', '', 'who teleoperates; read when an episode starts')
-        self.declare('queue_size', 2000, 'messages that may wait for the disk',
-                     fixed=True, low=1, high=1_000_000)
-        self.declare('queue_bytes', 256 * 2**20, 'bytes that may wait for the disk',
-                     fixed=True, low=2**20, high=2**40)
-        self.declare('fsync_interval_s', 1.0, 'time a power cut may cost, in seconds',
-                     fixed=True, low=0.05, high=60.0)
-        self.declare('min_free_bytes', 512 * 2**20, 'free disk below which nothing is recorded',
-                     fixed=True, low=0, high=2**50)
-        self.declare('drain_s', 1.0, 'longest wait for messages on their way at the stop, in '
-                     'seconds', fixed=True, low=0.2, high=60.0)
-        self.declare('clock_jump_s', 5.0, 'forward jump of a clock that ends an episode, in '
-                     'seconds (of the system clock: in either direction)',
-                     fixed=True, low=0.1, high=3600.0)
+        declare_parameters(self)
         self._inputs: Inputs | None = None
         self._session: Session | None = None
         self._control: EpisodeControl | None = None
-        self._waiting: list[Future] = []
+        self._waiting: list[tuple[str, Future]] = []
         self._jump = ''
         self._jump_handle: Any = None
         self._watch = ClockWatch(5.0)
         self._timers_made: list[Timer] = []
+        self._instructions: Subscription | None = None
+        self._ticked_at = self._split_again_at = 0.0
         self._state = JsonPublisher(self, '~/state')
-        self._diagnostics = Diagnostics(self)
+        self._reporter: Reporter | None = None
         # Of their own: a stop waits for its messages, and must not keep them from coming.
         group = ReentrantCallbackGroup()
         for name, handler in (
                 ('start_episode', self._on_start), ('stop_episode', self._on_stop),
                 ('discard_episode', self._on_discard), ('mark_success', self._on_success),
-                ('mark_failure', self._on_failure)):
+                ('mark_failure', self._on_failure), ('rerecord_episode', self._on_rerecord)):
             self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
         self.create_service(SetBool, '~/pause', self._on_pause, callback_group=group)
         self._publish_state()
@@ -90,29 +88,28 @@ class RecorderNode(ManagedNode):
 
     def configure(self) -> None:
         """Read the contract, finish what a killed recorder left, find the message types."""
-        if not self.value('contract'):
-            raise ConfigError(
-                'the parameter contract is empty; give the robot contract, for example '
-                '-p contract:=config/robots/sim_ur5e.yaml')
-        if not self.value('session_dir'):
-            raise ConfigError(
-                'the parameter session_dir is empty; give a directory for the episodes')
+        check_parameters(self)
         contract = load_contract(self.value('contract'))
         session = Session.open(self.value('session_dir'), self.value('min_free_bytes'))
         for found in recover_session(session.path):
             self.get_logger().warning(
                 f'{found.path}: {found.status} with {found.messages} messages: {found.reason}')
-        self._inputs = Inputs(self, contract, self._on_message)
+        self._inputs = Inputs(self, contract, self._on_message, PreRoll(
+            self.value('pre_roll_s'), self.value('pre_roll_bytes')))
         self._control = EpisodeControl(self._inputs.books, RecordingLimits(
             **{name: self.value(name) for name in (
                 'queue_size', 'queue_bytes', 'min_free_bytes', 'drain_s')}))
         self._session = session
         self._watch = ClockWatch(self.value('clock_jump_s'))
+        self._reporter = Reporter(self, self.value('status_line'))
 
     def activate(self) -> None:
         """Subscribe to everything the contract names."""
         assert self._inputs is not None
         self._inputs.subscribe()
+        if self.value('instruction_topic'):
+            self._instructions = self.create_subscription(
+                String, self.value('instruction_topic'), self._on_instruction, 10)
         self._jump_handle = self.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=Duration(seconds=self.value('clock_jump_s')),
@@ -131,13 +128,16 @@ class RecorderNode(ManagedNode):
         if self._jump_handle is not None:
             self._jump_handle.unregister()
             self._jump_handle = None
+        if self._instructions is not None:
+            self.destroy_subscription(self._instructions)
+            self._instructions = None
         if self._inputs is not None:
             self._inputs.unsubscribe()
         self._publish_state('inactive')
 
     def cleanup(self) -> None:
         """Forget the contract and the session."""
-        self._inputs = self._control = self._session = None
+        self._inputs = self._control = self._session = self._reporter = None
         self._publish_state('unconfigured')
 
     def close(self) -> None:
@@ -146,16 +146,30 @@ class RecorderNode(ManagedNode):
 
     # -- messages and the end of an episode ------------------------------------------------
 
-    def _on_message(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int
-                    ) -> None:
+    def _on_message(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int,
+                    before: bool) -> None:
         assert self._control is not None
-        self._control.put(topic, cdr, log_time_ns, publish_time_ns)
+        self._control.put(topic, cdr, log_time_ns, publish_time_ns, before=before)
+
+    def _on_instruction(self, message: String) -> None:
+        text = message.data.strip()
+        if not text:
+            self.get_logger().warning(
+                f'{self.value("instruction_topic")}: an empty instruction is no task; the task '
+                f'stays {self.value("task")!r}')
+            return
+        self.set_parameters([Parameter('task', value=text)])
+        if self._control is not None and self._control.running:
+            self._control.task = text
+            self._control.notes.setdefault('instructions', []).append(
+                {'received_ns': time.time_ns(), 'text': text})
 
     def _on_clock_jump(self, jump: Any) -> None:
         self._jump = f'ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s'
 
     def _tick(self) -> None:
         assert self._control is not None and self._inputs is not None
+        self._inputs.poll()
         moved = self._watch.jump_s()
         if moved:
             self._jump = f'the system clock jumped by {moved:.3f} s'
@@ -164,23 +178,66 @@ class RecorderNode(ManagedNode):
         outcome = self._control.step(self._inputs.clock_name, jump)
         if outcome is not None:
             self._announce(outcome)
+        self._split_if_due()
+        self._look()
         if self._control.phase != phase:
             self._publish_state()
+
+    def _look(self) -> None:
+        """Tell of a camera that stands still within two of its periods."""
+        assert self._control is not None and self._inputs is not None
+        assert self._reporter is not None
+        now, before = time.monotonic(), self._ticked_at
+        self._ticked_at = now
+        period_s = min(_TICK_S, max(_SHORTEST_TICK_S, self._inputs.look_s()))
+        # After a pause of our own, what came meanwhile waits to be taken: no camera's fault.
+        if now - before < 2 * period_s + _SHORTEST_TICK_S:
+            self._reporter.standstills(self._inputs, self._control)
+        if abs(self._timers_made[0].timer_period_ns - period_s * 1e9) > 1e6:
+            self._timers_made[0].timer_period_ns = round(period_s * 1e9)
+
+    def _split_if_due(self) -> None:
+        control, inputs = self._control, self._inputs
+        assert control is not None and inputs is not None
+        longest, largest = self.value('split_duration_s'), self.value('split_bytes')
+        why = ('split_duration_s' if 0 < longest <= control.elapsed_s else
+               'split_bytes' if 0 < largest <= control.size_bytes else '')
+        if control.phase != 'recording' or not why or time.monotonic() < self._split_again_at:
+            return
+        try:
+            name = control.split(self._open_writer, inputs.clock_name, f'{why} was reached')
+        except UserError as error:
+            # The episode goes on: nothing is lost by a part that is longer than it should be.
+            self._split_again_at = time.monotonic() + _SPLIT_AGAIN_S
+            self.get_logger().error(f'cannot go on in a new episode: {error}')
+            return
+        inputs.carry_over()
+        self.get_logger().info(f'{why} was reached: goes on in {name}')
 
     def _announce(self, outcome: Outcome) -> None:
         if outcome.error:
             self.get_logger().error(outcome.error)
         elif outcome.told:
             self.get_logger().warning(outcome.told)
-        for future in self._waiting:
-            future.set_result(outcome)
-        self._waiting = []
+        for name, future in self._waiting:
+            if name == outcome.name:
+                future.set_result(outcome)
+        self._waiting = [item for item in self._waiting if item[0] != outcome.name]
 
     def _finish_now(self, reason: str) -> None:
         if self._control is not None and self._inputs is not None:
-            outcome = self._control.finish_now(reason, self._inputs.clock_name)
-            if outcome is not None:
+            self._inputs.poll()
+            for outcome in self._control.finish_now(reason, self._inputs.clock_name):
                 self._announce(outcome)
+
+    def _open_writer(self) -> EpisodeWriter:
+        inputs, session = self._inputs, self._session
+        assert inputs is not None and session is not None
+        return EpisodeWriter(
+            session.path, inputs.contract, task=self.value('task'),
+            operator=self.value('operator'), topics=inputs.contract.topics(),
+            fsync_interval_s=self.value('fsync_interval_s'), bag_topics=inputs.resolved,
+            compression=self.value('compression'))
 
     # -- services --------------------------------------------------------------------------
 
@@ -194,14 +251,15 @@ class RecorderNode(ManagedNode):
         response.message = '' if control.running else inputs.not_ready() or session.room()[1]
         if response.message:
             return response
+        begins_ns = inputs.begins_ns()
         try:
-            response.message = control.start(lambda: EpisodeWriter(
-                session.path, inputs.contract, task=self.value('task'),
-                operator=self.value('operator'), topics=inputs.contract.topics(),
-                fsync_interval_s=self.value('fsync_interval_s'), bag_topics=inputs.resolved))
+            response.message = control.start(self._open_writer, begins_ns)
         except UserError as error:
             response.message = str(error)
             return response
+        if begins_ns is not None:
+            control.notes['pre_roll_s'] = (time.time_ns() - begins_ns) / 1e9
+        inputs.begin()
         self._jump = ''
         response.success = True
         self._publish_state()
@@ -230,12 +288,47 @@ class RecorderNode(ManagedNode):
         control.stop(reason='discarded by the operator' if discard else '', discard=discard)
         self._publish_state()
         future = Future()
-        self._waiting.append(future)
+        self._waiting.append((str(control.name), future))
         outcome: Outcome = await future
         response.success = outcome.status == ('discarded' if discard else 'complete')
         if not response.success:
             response.message = outcome.told
         return response
+
+    async def _on_rerecord(self, request: Any, response: Any) -> Any:
+        """Throw the open episode away, or the last one if none is open, and start the next."""
+        control = self._control
+        if control is not None and control.running:
+            name = str(control.name)
+            if not (await self._end_episode(response, discard=True)).success:
+                return response
+        else:
+            response.message = self._discard_last()
+            if response.message:
+                return response
+            assert control is not None and control.last is not None
+            name = control.last.name
+        response.success = False
+        if self._on_start(request, response).success:
+            self.get_logger().info(f'{name} is discarded; {response.message} takes its place')
+        else:
+            response.message = f'{name} is discarded; no new one was started: {response.message}'
+        return response
+
+    def _discard_last(self) -> str:
+        """Throw the last finished episode away; says why not, if so."""
+        control, session = self._control, self._session
+        last = None if control is None else control.last
+        if session is None or control is None or control.phase != 'idle' or last is None or (
+                last.status not in ('complete', 'incomplete')):
+            return ('there is no episode of this recorder to be recorded again; start one with '
+                    'start_episode')
+        try:
+            discard_finished(session.path / last.name, 'recorded again')
+        except UserError as error:
+            return str(error)
+        control.last = dataclasses.replace(last, status='discarded', reason='recorded again')
+        return ''
 
     def _on_success(self, _request: Any, response: Any) -> Any:
         return self._mark(response, True)
@@ -252,7 +345,8 @@ class RecorderNode(ManagedNode):
 
     def _on_pause(self, request: Any, response: Any) -> Any:
         control = self._running(response)
-        if control is not None:
+        if control is not None and self._inputs is not None:
+            self._inputs.poll()  # what has come already is not meant
             control.books.paused = bool(request.data)
             response.success = True
             self._publish_state()
@@ -261,31 +355,14 @@ class RecorderNode(ManagedNode):
     # -- reports ---------------------------------------------------------------------------
 
     def _publish_state(self, lifecycle: str = '') -> None:
-        control = self._control
-        last = None if control is None else control.last
-        self._state.publish({
-            'lifecycle': lifecycle or self.state_label,
-            'state': 'idle' if control is None else control.phase,
-            'episode': None if control is None else control.name,
-            'success': None if control is None or not control.running else control.success,
-            'counts': {} if control is None else control.counts(),
-            'queue_depth': 0 if control is None else control.depth,
-            'waiting_for': '' if self._inputs is None else self._inputs.not_ready(),
-            'last': None if last is None else {
-                'episode': last.name, 'status': last.status, 'reason': last.reason,
-                'error': last.error,
-                'counts': {topic: item.to_dict() for topic, item in last.accounts.items()}}})
+        self._state.publish(describe_state(
+            lifecycle or self.state_label, self._inputs, self._control))
 
     def _report(self) -> None:
         inputs, session, control = self._inputs, self._session, self._control
         assert inputs is not None and session is not None and control is not None
-        values, warnings = inputs.diagnose(_REPORT_S, control.running)
-        free, no_room = session.room()
-        values |= {'free_disk_bytes': free, 'queue_depth': control.depth,
-                   'episode': control.name or ''}
-        errors = [no_room, '' if control.last is None else control.last.error]
-        self._diagnostics.publish(values, warnings=warnings, errors=list(filter(None, errors)),
-                                  summary=control.phase)
+        assert self._reporter is not None
+        self._reporter.report(inputs, session, control, _REPORT_S)
         self._publish_state()
 
 

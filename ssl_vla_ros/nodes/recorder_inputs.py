@@ -1,85 +1,70 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder's subscriptions with their books, and the disk it writes to."""
+"""The recorder's subscriptions with their books and their health."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 import importlib
-from pathlib import Path
-import shutil
 import time
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.subscription import Subscription
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.episodes.books import Books
-from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE
+from ssl_vla_ros.episodes.health import Figures, LOOK, TopicHealth
+from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake
+from ssl_vla_ros.episodes.preroll import Change, Heard, PreRoll
 from ssl_vla_ros.episodes.schemas import message_schema
-from ssl_vla_ros.errors import ConfigError, MissingDependencyError
+from ssl_vla_ros.errors import MessageError, MissingDependencyError
+from ssl_vla_ros.messages.stamps import header_stamp_ns
 from ssl_vla_ros.nodes.common import input_qos, ManagedNode
 
 #: What a subscription may keep while the executor is busy (a burst of services, a slow fsync).
 _DEPTH_IMAGES = 60
 _DEPTH_STREAMS = 1000
-_AGES = 1000
+#: Messages of a latched topic that every episode begins with.
+_LATCHED = 64
+#: A topic of numbers stands still only after this long, however fast it comes (seconds).
+_QUIET_S = 0.2
 
-#: topic, serialized bytes, receive time, publisher's time (nanoseconds).
-Handler = Callable[[str, bytes, int, int], None]
+#: topic, serialized bytes, receive time, publisher's time (nanoseconds), whether from before the
+#: start.
+Handler = Callable[[str, bytes, int, int, bool], None]
+
+
+class _Polled(ReentrantCallbackGroup):
+    """Keeps messages, but no events, out of the executor: they wait until they are polled."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return not isinstance(entity, Subscription)
 
 
 @dataclass(frozen=True)
-class Session:
-    """The session directory and the room it must keep."""
+class _Topic:
+    """How one topic is subscribed to."""
 
-    path: Path
-    min_free_bytes: int
-
-    @classmethod
-    def open(cls, path: str, min_free_bytes: int) -> Session:  # noqa: A003
-        """
-        Make the directory and see that it can be written.
-
-        Raises
-        ------
-        ConfigError
-            If it cannot.
-
-        """
-        session = cls(Path(path).expanduser(), min_free_bytes)
-        probe = session.path / '.writable'
-        try:
-            session.path.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise ConfigError(
-                f'the parameter session_dir is {path!r}, which cannot be written: {error}; '
-                'give a directory that can') from error
-        return session
-
-    def room(self) -> tuple[int, str]:
-        """Measure the free bytes, and say why they are too few; '' if there are enough."""
-        try:
-            free = shutil.disk_usage(self.path).free
-        except OSError as error:
-            # Not made anew: where a disk was mounted, that would fill the one below it.
-            return 0, (f'{self.path}: the session directory is gone: {error}; bring it back, or '
-                       'the disk that it is on, or configure the recorder anew')
-        if free >= self.min_free_bytes:
-            return free, ''
-        return free, (f'{self.path}: {free} bytes are free, fewer than min_free_bytes '
-                      f'{self.min_free_bytes}; make room, or lower the parameter')
+    kind: Any
+    stamped: bool
+    reliability: str
+    durability: str
+    depth: int
 
 
 class Inputs:
     """
     Every topic of a contract, raw.
+
+    Messages wait in the middleware, with the time at which they came, until ``poll`` takes all of
+    them at once: an executor that wakes for each of some 700 messages a second takes most of a
+    core. Under simulated time each is taken by a callback, because only then is it known what
+    time it was.
 
     Parameters
     ----------
@@ -89,6 +74,8 @@ class Inputs:
         What to subscribe to.
     handler
         Called for every message that belongs in the open episode.
+    pre_roll
+        Keeps what comes while no episode is open.
 
     Raises
     ------
@@ -97,31 +84,30 @@ class Inputs:
 
     """
 
-    def __init__(self, node: ManagedNode, contract: Contract, handler: Handler) -> None:
+    def __init__(self, node: ManagedNode, contract: Contract, handler: Handler,
+                 pre_roll: PreRoll) -> None:
         self.contract = contract
         self._node = node
         self._handler = handler
-        topics = contract.topics()
-        reliability = {camera.topic: camera.reliability for camera in contract.cameras}
-        for stream in (*contract.state, *contract.action, *contract.evaluation):
-            # Two streams may share a topic: the weaker wish connects to every publisher.
-            if reliability.get(stream.topic) != 'best_effort':
-                reliability[stream.topic] = stream.reliability
-        self._reliability = reliability
-        self._types = {topic: _message_class(kind) for topic, kind in topics.items()}
+        self._pre_roll = pre_roll
+        self._topics = _describe(contract)
         self.books = Books(
-            {topic: message_schema(kind).stamped for topic, kind in topics.items()},
-            {topic: wish == 'reliable' for topic, wish in reliability.items()})
-        self._needed = {camera.topic for camera in contract.cameras} | {
-            stream.topic for stream in contract.state}
-        self._depths = dict.fromkeys(topics, _DEPTH_STREAMS) | {
-            camera.topic: _DEPTH_IMAGES for camera in contract.cameras}
+            {topic: item.stamped for topic, item in self._topics.items()},
+            {topic: item.reliability == 'reliable' for topic, item in self._topics.items()})
+        self._cameras = [camera.topic for camera in contract.cameras]
+        self._needed = dict.fromkeys((
+            *self._cameras, *(stream.topic for stream in contract.state)))
         #: Names in the bag: with namespace and remappings.
-        self.resolved = {topic: node.resolve_topic_name(topic) for topic in topics}
-        self._subscriptions: list[Subscription] = []
+        self.resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
+        self.health = {topic: TopicHealth(0.0 if topic in self._cameras else _QUIET_S)
+                       for topic in self._topics}
+        self._latched: dict[str, deque[Heard]] = {
+            topic: deque(maxlen=_LATCHED) for topic, item in self._topics.items()
+            if item.durability == 'transient_local'}
+        self._subscriptions: list[tuple[str, Subscription]] = []
+        self._group = _Polled()
+        self._polled = not node.value('use_sim_time')
         self._mismatched: dict[str, int] = {}
-        self._ages_ns: deque[int] = deque(maxlen=_AGES)
-        self._received = dict.fromkeys(topics, 0)
 
     @property
     def clock_name(self) -> str:
@@ -130,97 +116,196 @@ class Inputs:
 
     def subscribe(self) -> None:
         """Connect to every topic."""
-        for topic, message_type in self._types.items():
-            self._subscriptions.append(self._node.create_subscription(
-                message_type, topic, partial(self._on_message, topic),
-                input_qos(self._reliability[topic], self._depths[topic]), raw=True,
+        for topic, item in self._topics.items():
+            self._subscriptions.append((topic, self._node.create_subscription(
+                item.kind, topic, partial(self._on_message, topic),
+                input_qos(item.reliability, item.depth, item.durability), raw=True,
+                callback_group=self._group if self._polled else None,
                 event_callbacks=SubscriptionEventCallbacks(
                     message_lost=partial(self._on_lost, topic),
                     matched=partial(self._on_matched, topic),
-                    incompatible_qos=partial(self._on_mismatch, topic))))
+                    incompatible_qos=partial(self._on_mismatch, topic)))))
+
+    def poll(self) -> None:
+        """Take everything that has come."""
+        if not self._polled:
+            return
+        for topic, subscription in self._subscriptions:
+            handle = subscription.handle
+            with handle:
+                while (taken := handle.take_message(subscription.msg_type, True)) is not None:
+                    self._on_message(topic, *taken)
 
     def unsubscribe(self) -> None:
         """Disconnect; what is known of the publishers' sequences is out of date with that."""
-        for subscription in self._subscriptions:
+        for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
         self._mismatched = {}
-        for intake in self.books.intakes.values():
+        self._pre_roll.take()
+        for topic, intake in self.books.intakes.items():
             intake.publishers_changed(0, 0)
+            self.health[topic].forget()
+        for kept in self._latched.values():
+            kept.clear()
 
     def not_ready(self) -> str:
         """Say what an episode would lack if it started now; '' if nothing."""
         if self._node.value('use_sim_time') and not self._node.get_clock().now().nanoseconds:
             return 'use_sim_time is set and nothing came on /clock yet; start the simulator'
-        silent = [topic for topic in self._types
-                  if topic in self._needed and not self.books.intakes[topic].publishers]
+        silent = [topic for topic in self._needed if not self.books.intakes[topic].publishers]
         if not silent:
             return ''
         words = [self.resolved[topic] + (
-            f' (a publisher is there, but not {self._reliability[topic]} as the contract says)'
-            if self._mismatched.get(topic) else '') for topic in silent]
+            f' (a publisher is there, but not {self._topics[topic].reliability} as the contract '
+            'says)' if self._mismatched.get(topic) else '') for topic in silent]
         return f'no publisher yet on {", ".join(words)}; start the driver, or correct the contract'
+
+    def begins_ns(self) -> int | None:
+        """When an episode that starts now begins (our system clock), if that is earlier."""
+        return self._pre_roll.begins_ns
+
+    def begin(self) -> None:
+        """
+        Take what came before the start into the episode that was just opened.
+
+        That is what is kept of the last seconds, and what latched topics sent.
+        """
+        items, before = self._pre_roll.take()
+        for topic, sequence in before.items():
+            self.books.intakes[topic].rewind(sequence)
+        heard = [item for item in items if isinstance(item, Heard)]
+        self._carry_over({(item.topic, item.sequence, item.source_ns) for item in heard})
+        for item in items:
+            if isinstance(item, Heard):
+                self._take(item, before=True)
+            else:
+                item.change(self.books.intakes[item.topic])
+
+    def carry_over(self) -> None:
+        """Give the episode that was just opened what latched topics sent before it."""
+        self._carry_over(set())
+
+    def _carry_over(self, coming: set[tuple[str, int, int]]) -> None:
+        for topic, kept in self._latched.items():
+            for item in kept:
+                if (topic, item.sequence, item.source_ns) not in coming:
+                    self.books.intakes[topic].carry_over()
+                    self._handler(topic, item.cdr, item.log_ns, item.source_ns, True)
 
     def _on_message(self, topic: str, cdr: bytes, info: dict[str, int]) -> None:
         received = info.get('received_timestamp') or time.time_ns()
-        source = info.get('source_timestamp') or received
-        intake = self.books.intakes[topic]
-        self.books.heard(topic)
-        self._received[topic] += 1
-        fate, stamp = intake.take(
-            info.get('publication_sequence_number', NO_SEQUENCE), source, cdr,
-            received_ns=received, paused=self.books.paused)
-        if fate is not Fate.KEEP:
-            return
+        log_ns = received
         clock: Any = self._node.get_clock()
         if clock.ros_time_is_active:
             # The same clock as the stamps', because unstamped messages are aligned by it.
-            received = clock.now().nanoseconds
-        if stamp is not None:
-            self._ages_ns.append(received - stamp)
-        self._handler(topic, cdr, received, source)
+            log_ns = clock.now().nanoseconds
+        item = Heard(topic, info.get('publication_sequence_number', NO_SEQUENCE),
+                     info.get('source_timestamp') or received, cdr, received, log_ns)
+        self.books.heard(topic)
+        # How long it has waited to be taken is no delay of the topic's.
+        waited_ns = max(0, time.time_ns() - received)
+        self.health[topic].came(
+            time.monotonic_ns() - waited_ns, self._stamp(topic, cdr), log_ns)
+        if topic in self._latched:
+            self._latched[topic].append(item)
+        self._remember(item)
+        self._take(item, before=False)
+
+    def _stamp(self, topic: str, cdr: bytes) -> int | None:
+        if not self._topics[topic].stamped:
+            return None
+        try:
+            return header_stamp_ns(cdr) or None
+        except MessageError:
+            return None
+
+    def _take(self, item: Heard, *, before: bool) -> None:
+        fate, _ = self.books.intakes[item.topic].take(
+            item.sequence, item.source_ns, item.cdr, received_ns=item.received_ns,
+            paused=self.books.paused)
+        if fate is Fate.KEEP:
+            self._handler(item.topic, item.cdr, item.log_ns, item.source_ns, before)
+
+    def _remember(self, item: Heard | Change) -> None:
+        if self._pre_roll.wanted and not self.books.running:
+            self._pre_roll.keep(item, self.books.intakes[item.topic].last_sequence)
+
+    def _changed(self, topic: str, change: Callable[[TopicIntake], None]) -> None:
+        self._remember(Change(topic, time.time_ns(), change))
+        change(self.books.intakes[topic])
 
     def _on_lost(self, topic: str, info: Any) -> None:
-        self.books.intakes[topic].transport_lost(info.total_count_change)
+        count = int(info.total_count_change)
+        self._changed(topic, lambda intake: intake.transport_lost(count))
 
     def _on_matched(self, topic: str, info: Any) -> None:
-        self.books.intakes[topic].publishers_changed(
-            info.current_count, max(0, info.total_count_change))
+        current, added = int(info.current_count), max(0, int(info.total_count_change))
+        if added or not current:
+            self.health[topic].forget()
+        self._changed(topic, lambda intake: intake.publishers_changed(current, added))
 
     def _on_mismatch(self, topic: str, info: Any) -> None:
         self._mismatched[topic] = info.total_count
+        item = self._topics[topic]
         self._node.get_logger().warning(
-            f'{self.resolved[topic]}: a publisher does not offer {self._reliability[topic]} '
-            'delivery, so nothing comes from it; set reliability: best_effort for this topic in '
-            'the contract, or change the driver')
+            f'{self.resolved[topic]}: a publisher does not offer {item.reliability} '
+            f'{item.durability} delivery, so nothing comes from it; set reliability: best_effort '
+            'or durability: volatile for this topic in the contract, or change the driver')
 
-    def diagnose(self, period_s: float, recording: bool) -> tuple[dict[str, Any], list[str]]:
-        """Values for /diagnostics over the period, and what deserves a warning."""
-        values: dict[str, Any] = {}
-        warnings = []
+    # -- health ----------------------------------------------------------------------------
+
+    def look_s(self) -> float:
+        """How often to look for a standstill, so that it is told within two periods."""
+        usual = [found for topic in self._cameras
+                 if (found := self.health[topic].usual_ns) is not None]
+        return LOOK * min(usual) / 1e9 if usual else 1.0
+
+    def standstills(self) -> list[tuple[str, float]]:
+        """Topics that have just stopped (and for how many seconds) or come back (0.0)."""
+        now = time.monotonic_ns()
+        return [(topic, silent) for topic in self._needed
+                if (silent := self.health[topic].look(now)) is not None]
+
+    def figures(self, period_s: float) -> dict[str, Figures]:
+        """Sum up every topic over the period since the last call."""
+        clock = next((topic for topic in self._needed if self._topics[topic].stamped), None)
+        reference = [] if clock is None else self.health[clock].stamps()
+        return {topic: health.figures(period_s, reference)
+                for topic, health in self.health.items()}
+
+    def warnings(self, figures: Mapping[str, Figures]) -> list[str]:
+        """Say what deserves a warning in this period."""
+        found = []
         for topic, intake in self.books.intakes.items():
-            rate = self._received[topic] / period_s
-            self._received[topic] = 0
-            values[f'{topic} rate_hz'] = rate
-            if topic in self._needed and not rate:
-                warnings.append(f'{topic} is silent')
             account = intake.account
-            if recording:
-                values[f'{topic} lost'] = account.lost
-                values[f'{topic} dropped'] = account.dropped
-                values[f'{topic} rejected'] = account.rejected
-                if account.lost or account.dropped or account.rejected:
-                    warnings.append(
-                        f'{topic}: {account.lost} lost, {account.dropped} dropped, '
-                        f'{account.rejected} rejected')
+            if topic in self._needed and not figures[topic].rate_hz:
+                found.append(f'{topic} is silent')
+            elif self.health[topic].stalled:
+                found.append(f'{topic} stands still')
+            if self.books.running and (account.lost or account.dropped or account.rejected):
+                causes = ''.join(f', {count} {cause}'
+                                 for cause, count in account.rejected_by_cause.items())
+                found.append(f'{topic}: {account.lost} lost, {account.dropped} dropped, '
+                             f'{account.rejected} rejected{causes}')
             if intake.late:
-                warnings.append(f'{topic}: {intake.late} messages came after their episode')
-        if self._ages_ns:
-            ages = sorted(self._ages_ns)
-            values['age_p50_ms'] = ages[len(ages) // 2] / 1e6
-            values['age_p99_ms'] = ages[len(ages) * 99 // 100] / 1e6
-            self._ages_ns.clear()
-        return values, warnings
+                found.append(f'{topic}: {intake.late} messages came after their episode')
+        return found
+
+
+def _describe(contract: Contract) -> dict[str, _Topic]:
+    reliability = {camera.topic: camera.reliability for camera in contract.cameras}
+    reliability |= {item.topic: item.reliability for item in contract.extra}
+    for stream in (*contract.state, *contract.action, *contract.evaluation):
+        # Two streams may share a topic: the weaker wish connects to every publisher.
+        if reliability.get(stream.topic) != 'best_effort':
+            reliability[stream.topic] = stream.reliability
+    durability = {item.topic: item.durability for item in contract.extra}
+    cameras = {camera.topic for camera in contract.cameras}
+    return {topic: _Topic(
+        _message_class(kind), message_schema(kind).stamped, reliability[topic],
+        durability.get(topic, 'volatile'), _DEPTH_IMAGES if topic in cameras else _DEPTH_STREAMS)
+        for topic, kind in contract.topics().items()}
 
 
 def _message_class(name: str) -> Any:

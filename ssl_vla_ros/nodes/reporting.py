@@ -20,7 +20,7 @@ LATCHED_QOS = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def input_qos(reliability: str, depth: int) -> QoSProfile:
+def input_qos(reliability: str, depth: int, durability: str = 'volatile') -> QoSProfile:
     """
     Give the quality of service of an input as the contract declares it.
 
@@ -30,11 +30,16 @@ def input_qos(reliability: str, depth: int) -> QoSProfile:
         ``reliable`` or ``best_effort``, from a contract's camera or stream.
     depth
         Messages kept for a callback that is late: 1 where the newest counts (inference).
+    durability
+        ``transient_local`` for a latched topic, whose last message a late subscriber wants.
 
     """
     policy = (ReliabilityPolicy.BEST_EFFORT if reliability == 'best_effort'
               else ReliabilityPolicy.RELIABLE)
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=policy)
+    lasting = (DurabilityPolicy.TRANSIENT_LOCAL if durability == 'transient_local'
+               else DurabilityPolicy.VOLATILE)
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=policy,
+                      durability=lasting)
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,134 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""How the recorder tells how it is: ``/diagnostics``, one line in the terminal, ``~/state``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import sys
+import time
+from typing import Any
+
+from rclpy.node import Node
+from ssl_vla_ros.episodes.control import EpisodeControl
+from ssl_vla_ros.episodes.health import Figures
+from ssl_vla_ros.nodes.recorder_disk import Session
+from ssl_vla_ros.nodes.recorder_inputs import Inputs
+from ssl_vla_ros.nodes.reporting import Diagnostics
+
+#: Where there is no terminal to redraw a line in, a recording logs one this often, in seconds.
+_LOG_S = 10.0
+#: A topic that comes and goes is warned about no more often than this, in seconds.
+_WARN_AGAIN_S = 5.0
+
+
+class Reporter:
+    """
+    Health of a recorder, once a second, and of a topic that stands still at once.
+
+    Parameters
+    ----------
+    node
+        The recorder.
+    status_line
+        Whether to write the line in the terminal.
+
+    """
+
+    def __init__(self, node: Node, status_line: bool) -> None:
+        self._node = node
+        self._diagnostics = Diagnostics(node)
+        self._status_line = status_line
+        self._terminal = sys.stderr.isatty()
+        self._logged_at = 0.0
+        self._warned_at: dict[str, float] = {}
+
+    def report(self, inputs: Inputs, session: Session, control: EpisodeControl, period_s: float
+               ) -> None:
+        """Publish the diagnostics of a period, and write its line."""
+        figures = inputs.figures(period_s)
+        free, no_room = session.room()
+        values: dict[str, Any] = {}
+        for topic, item in figures.items():
+            values |= {f'{topic} {name}': value for name, value in vars(item).items()
+                       if value is not None}
+            if control.running:
+                account = inputs.books.intakes[topic].account
+                values |= {f'{topic} {fate}': getattr(account, fate)
+                           for fate in ('lost', 'dropped', 'rejected')}
+                values |= {f'{topic} rejected {cause}': count
+                           for cause, count in account.rejected_by_cause.items()}
+        ages = [item.age_p50_ms for item in figures.values() if item.age_p50_ms is not None]
+        values |= {'age_p50_ms': max(ages, default=0.0), 'free_disk_bytes': free,
+                   'queue_depth': control.depth, 'episode': control.name or ''}
+        errors = [no_room, '' if control.last is None else control.last.error]
+        self._diagnostics.publish(
+            values, warnings=inputs.warnings(figures), errors=list(filter(None, errors)),
+            summary=control.phase)
+        if self._status_line:
+            self._write(self._line(figures, inputs, control, free), control.running)
+
+    def standstills(self, inputs: Inputs, control: EpisodeControl) -> None:
+        """Warn at once of topics that have just stopped, and say when they are back."""
+        for topic, silent_s in inputs.standstills():
+            now = time.monotonic()
+            if not silent_s:
+                if self._warned_at.get(topic, 0.0) > 0.0:
+                    self._node.get_logger().info(f'{inputs.resolved[topic]} comes again')
+                    self._warned_at[topic] = -now
+                continue
+            if now - abs(self._warned_at.get(topic, -1e9)) < _WARN_AGAIN_S:
+                continue
+            self._warned_at[topic] = now
+            text = f'{inputs.resolved[topic]} stands still: nothing for {silent_s * 1e3:.0f} ms'
+            self._node.get_logger().warning(text)
+            self._diagnostics.publish(
+                {'episode': control.name or '', f'{topic} silent_ms': silent_s * 1e3},
+                warnings=[text], summary=control.phase)
+
+    def _line(self, figures: Mapping[str, Figures], inputs: Inputs, control: EpisodeControl,
+              free: int) -> str:
+        parts = [f'{control.phase} {control.name} {control.elapsed_s:.0f} s' if control.name
+                 else control.phase]
+        lost = dropped = rejected = 0
+        for topic, item in figures.items():
+            age = '' if item.age_p50_ms is None else f' {item.age_p50_ms:.0f} ms'
+            skew = '' if item.skew_ms is None else f' ±{item.skew_ms:.0f}'
+            parts.append(f'{_short(topic)} {item.rate_hz:.0f} Hz{age}{skew}')
+            if control.running:
+                account = inputs.books.intakes[topic].account
+                lost, dropped = lost + account.lost, dropped + account.dropped
+                rejected += account.rejected
+        if control.running:
+            parts.append(f'lost {lost} dropped {dropped} rejected {rejected}')
+        return ' | '.join([*parts, f'{free / 1e9:.1f} GB free'])
+
+    def _write(self, line: str, recording: bool) -> None:
+        if self._terminal:
+            print(f'\r\033[K{line}', end='', file=sys.stderr, flush=True)
+        elif recording and time.monotonic() - self._logged_at >= _LOG_S:
+            self._logged_at = time.monotonic()
+            self._node.get_logger().info(line)
+
+
+def _short(topic: str) -> str:
+    """Leave out what every camera's topic ends with."""
+    return topic.removeprefix('camera/').removesuffix('/image_raw').removesuffix('/compressed')
+
+
+def describe_state(lifecycle: str, inputs: Inputs | None, control: EpisodeControl | None
+                   ) -> dict[str, Any]:
+    """Give the content of ``~/state``."""
+    last = None if control is None else control.last
+    return {
+        'lifecycle': lifecycle,
+        'state': 'idle' if control is None else control.phase,
+        'episode': None if control is None else control.name,
+        'success': None if control is None or not control.running else control.success,
+        'counts': {} if control is None else control.counts(),
+        'queue_depth': 0 if control is None else control.depth,
+        'waiting_for': '' if inputs is None else inputs.not_ready(),
+        'last': None if last is None else {
+            'episode': last.name, 'status': last.status, 'reason': last.reason,
+            'error': last.error,
+            'counts': {topic: item.to_dict() for topic, item in last.accounts.items()}}}
