@@ -281,3 +281,60 @@ def test_whatever_breaks_on_the_thread_there_is_an_outcome(
         assert Episode.open(tmp_path / outcome.name).faults == (outcome.reason,)
     assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
     assert len(feed.control.finish_now('end', 'system')) == 1
+
+
+def test_a_split_while_the_disk_is_behind_shares_the_messages_out(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    gate: list[Gate] = []
+
+    def slow_writer() -> Any:
+        writer = open_writer(tmp_path)
+        gate.append(Gate(writer.write))
+        writer.write = gate[-1]  # type: ignore[method-assign]
+        return writer
+    feed.books.intakes[IMAGE].publishers_changed(1, 1)
+    assert feed.control.start(slow_writer) == 'episode_000000'
+    feed.send_pictures(5)
+    feed.send_streams(5)
+    assert feed.control.split(lambda: open_writer(tmp_path), 'system', 'long') == 'episode_000001'
+    assert feed.control.running
+    feed.send_pictures(7)
+    feed.send_streams(7)
+    assert feed.control.step('system') is None, 'the first part still waits for its disk'
+    gate[0].open.set()
+    first = feed.outcome()
+    assert (first.name, first.status) == ('episode_000000', 'complete')
+    assert feed.control.running
+    feed.control.stop()
+    last = feed.outcome()
+    assert (last.name, last.status) == ('episode_000001', 'complete')
+    counts = [{topic: account.written for topic, account in Episode.open(path).accounts.items()}
+              for path in list_episodes(tmp_path)]
+    assert counts == [dict.fromkeys((IMAGE, JOINTS, GRIPPER), 5),
+                      dict.fromkeys((IMAGE, JOINTS, GRIPPER), 7)]
+
+
+def test_an_end_in_haste_finishes_every_part(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.control.start(lambda: open_writer(tmp_path))
+    for _ in range(3):
+        feed.send_pictures(2)
+        feed.send_streams(2)
+        feed.control.split(lambda: open_writer(tmp_path), 'system', 'long')
+    feed.send_pictures(1)
+    feed.send_streams(1)
+    outcomes = feed.control.finish_now('shut down', 'system')
+    assert [item.status for item in outcomes] == ['complete'] * 3 + ['incomplete']
+    assert len(list_episodes(tmp_path)) == 4
+
+
+def test_messages_from_before_the_start_are_not_held_back_by_the_queue(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits(queue_size=3))
+    feed.control.start(lambda: open_writer(tmp_path))
+    for number in range(50):
+        cdr = gripper_cdr(number)
+        feed.books.intakes[GRIPPER].take(number + 1, time.time_ns(), cdr,
+                                         received_ns=time.time_ns())
+        feed.control.put(GRIPPER, cdr, number, number, before=True)
+    (outcome,) = feed.control.finish_now('', 'system')
+    assert (outcome.accounts[GRIPPER].written, outcome.accounts[GRIPPER].dropped) == (50, 0)

@@ -64,7 +64,8 @@ class PreRoll:
     @property
     def begins_ns(self) -> int | None:
         """When the first thing that is kept came (our system clock); None if there is nothing."""
-        return self._items[0][0].received_ns if self._items else None
+        # Topics are taken one after the other, so the oldest need not be the first.
+        return min((item.received_ns for item, _ in self._items), default=None)
 
     def keep(self, item: Heard | Change, last_sequence: int | None) -> None:
         """

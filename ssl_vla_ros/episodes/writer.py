@@ -222,6 +222,8 @@ def publish(part: Path, path: Path) -> None:
     """Make a complete unfinished directory the finished episode, durably."""
     if path.exists():
         raise EpisodeError(f'{path}: exists already, so {part} cannot be finished; move one away')
+    for left in part.glob('*.new'):  # a small file whose writing was cut off by a kill
+        left.unlink()
     sync_directory(part)
     part.rename(path)
     sync_directory(path.parent)

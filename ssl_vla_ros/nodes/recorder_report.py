@@ -42,6 +42,7 @@ class Reporter:
         self._terminal = sys.stderr.isatty()
         self._logged_at = 0.0
         self._warned_at: dict[str, float] = {}
+        self._warned: set[str] = set()
 
     def report(self, inputs: Inputs, session: Session, control: EpisodeControl, period_s: float
                ) -> None:
@@ -73,13 +74,14 @@ class Reporter:
         for topic, silent_s in inputs.standstills():
             now = time.monotonic()
             if not silent_s:
-                if self._warned_at.get(topic, 0.0) > 0.0:
+                if topic in self._warned:
+                    self._warned.remove(topic)
                     self._node.get_logger().info(f'{inputs.resolved[topic]} comes again')
-                    self._warned_at[topic] = -now
                 continue
-            if now - abs(self._warned_at.get(topic, -1e9)) < _WARN_AGAIN_S:
+            if now - self._warned_at.get(topic, -_WARN_AGAIN_S) < _WARN_AGAIN_S:
                 continue
             self._warned_at[topic] = now
+            self._warned.add(topic)
             text = f'{inputs.resolved[topic]} stands still: nothing for {silent_s * 1e3:.0f} ms'
             self._node.get_logger().warning(text)
             self._diagnostics.publish(
