@@ -17,7 +17,8 @@ _DISK_ERRORS = frozenset((
     errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG))
 #: Packages that a robot needs not, and the extra of setup.py that brings each.
 _EXTRAS = {
-    'av': 'train', 'lightning': 'train', 'mujoco': 'sim', 'onnx': 'train', 'onnxruntime': 'cpu',
+    'av': 'train', 'google': 'train', 'google_crc32c': 'train', 'h5py': 'train',
+    'lightning': 'train', 'mujoco': 'sim', 'onnx': 'train', 'onnxruntime': 'cpu',
     'onnxscript': 'train', 'pyarrow': 'train', 'safetensors': 'train', 'timm': 'train',
     'torch': 'train', 'torchvision': 'train'}
 

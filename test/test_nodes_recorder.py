@@ -232,7 +232,7 @@ def test_a_signal_finishes_the_episode_and_exits_with_0(
     driver = rig.driver()
     rig.call('start_episode')
     rig.drive(driver, seconds=1.0)
-    rig.counts(driver)
+    sent = rig.counts(driver)['joint_states']
     recorder.send_signal(number)
     recorder.send_signal(number)          # an impatient second one changes nothing
     assert recorder.wait(20) == 0
@@ -240,7 +240,8 @@ def test_a_signal_finishes_the_episode_and_exits_with_0(
     assert episode.info['status'] == 'incomplete'
     assert 'deactivated' in episode.info['reason']
     assert all(account.balanced for account in episode.accounts.values())
-    assert len(list(episode.raw(['joint_states']))) > 200
+    # What is on its way is not waited for: the process is to end.
+    assert 0.9 * sent < len(list(episode.raw(['joint_states']))) <= sent
     assert not list(rig.session.glob('.episode*'))
 
 

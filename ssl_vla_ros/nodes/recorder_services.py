@@ -1,0 +1,200 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder's services: start, stop, pause, mark, discard, record again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import time
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from ssl_vla_ros.episodes.control import EpisodeControl
+from ssl_vla_ros.episodes.discard import discard_finished
+from ssl_vla_ros.episodes.recording import Outcome
+from ssl_vla_ros.episodes.writer import EpisodeWriter
+from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.nodes.common import ManagedNode
+from ssl_vla_ros.nodes.recorder_disk import Session
+from ssl_vla_ros.nodes.recorder_inputs import Inputs
+from ssl_vla_ros.nodes.recorder_report import Reporter
+from std_srvs.srv import SetBool, Trigger
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a configured recorder consists of."""
+
+    inputs: Inputs
+    session: Session
+    control: EpisodeControl
+    reporter: Reporter
+
+    def open_writer(self, node: ManagedNode) -> EpisodeWriter:
+        """
+        Make the next episode, as the parameters are now.
+
+        Raises
+        ------
+        EpisodeError
+            If the session directory cannot be written.
+
+        """
+        inputs = self.inputs
+        return EpisodeWriter(
+            self.session.path, inputs.contract, task=node.value('task'),
+            operator=node.value('operator'), topics=inputs.contract.topics(),
+            fsync_interval_s=node.value('fsync_interval_s'), bag_topics=inputs.resolved,
+            compression=node.value('compression'))
+
+
+class EpisodeServices:
+    """
+    The services of a recorder, which exist as long as the node does.
+
+    Parameters
+    ----------
+    node
+        The recorder.
+    parts
+        Gives what it consists of, None while it is not configured.
+    changed
+        Called when an episode was begun, marked, paused or ended.
+
+    """
+
+    def __init__(self, node: ManagedNode, parts: Callable[[], Parts | None],
+                 changed: Callable[[], None]) -> None:
+        self._node = node
+        self._parts = parts
+        self._changed = changed
+        self._waiting: list[tuple[str, Future]] = []
+        # Of their own: a stop waits for its messages, and must not keep them from coming.
+        group = ReentrantCallbackGroup()
+        for name, handler in (
+                ('start_episode', self._on_start), ('stop_episode', self._on_stop),
+                ('discard_episode', self._on_discard), ('mark_success', self._on_success),
+                ('mark_failure', self._on_failure), ('rerecord_episode', self._on_rerecord)):
+            node.create_service(Trigger, f'~/{name}', handler, callback_group=group)
+        node.create_service(SetBool, '~/pause', self._on_pause, callback_group=group)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Answer whoever waits for the end of an episode."""
+        for name, future in self._waiting:
+            if name == outcome.name:
+                future.set_result(outcome)
+        self._waiting = [item for item in self._waiting if item[0] != outcome.name]
+
+    def _on_start(self, _request: Any, response: Any) -> Any:
+        parts = self._parts()
+        if parts is None or self._node.state_label != 'active':
+            response.message = (
+                f'the recorder is {self._node.state_label}; configure and activate it first')
+            return response
+        inputs, control = parts.inputs, parts.control
+        response.message = '' if control.running else (
+            inputs.not_ready() or parts.session.room()[1])
+        if response.message:
+            return response
+        begins_ns = inputs.begins_ns()
+        try:
+            response.message = control.start(lambda: parts.open_writer(self._node), begins_ns)
+        except UserError as error:
+            response.message = str(error)
+            return response
+        if begins_ns is not None:
+            control.notes['pre_roll_s'] = (time.time_ns() - begins_ns) / 1e9
+        inputs.begin()
+        response.success = True
+        self._changed()
+        return response
+
+    def _running(self, response: Any) -> EpisodeControl | None:
+        """Give the control of an episode being recorded, or say in the response that none is."""
+        parts = self._parts()
+        if parts is None or not parts.control.running:
+            last = None if parts is None else parts.control.last
+            response.message = 'no episode is being recorded; start one first' + (
+                f' (the last one: {last.told})' if last is not None and last.told else '')
+            return None
+        response.message = str(parts.control.name)
+        return parts.control
+
+    async def _on_stop(self, _request: Any, response: Any) -> Any:
+        return await self._end_episode(response, discard=False)
+
+    async def _on_discard(self, _request: Any, response: Any) -> Any:
+        return await self._end_episode(response, discard=True)
+
+    async def _end_episode(self, response: Any, *, discard: bool) -> Any:
+        control = self._running(response)
+        if control is None:
+            return response
+        control.stop(reason='discarded by the operator' if discard else '', discard=discard)
+        self._changed()
+        future = Future()
+        self._waiting.append((str(control.name), future))
+        outcome: Outcome = await future
+        response.success = outcome.status == ('discarded' if discard else 'complete')
+        if not response.success:
+            response.message = outcome.told
+        return response
+
+    async def _on_rerecord(self, request: Any, response: Any) -> Any:
+        """Throw the open episode away, or the last one if none is open, and start the next."""
+        parts = self._parts()
+        if parts is not None and parts.control.running:
+            name = str(parts.control.name)
+            if not (await self._end_episode(response, discard=True)).success:
+                return response
+        else:
+            name, response.message = _discard_last(parts)
+            if response.message:
+                return response
+        response.success = False
+        if self._on_start(request, response).success:
+            self._node.get_logger().info(
+                f'{name} is discarded; {response.message} takes its place')
+        else:
+            response.message = f'{name} is discarded; no new one was started: {response.message}'
+        return response
+
+    def _on_success(self, _request: Any, response: Any) -> Any:
+        return self._mark(response, True)
+
+    def _on_failure(self, _request: Any, response: Any) -> Any:
+        return self._mark(response, False)
+
+    def _mark(self, response: Any, success: bool) -> Any:
+        control = self._running(response)
+        if control is not None:
+            control.success, response.success = success, True
+            self._changed()
+        return response
+
+    def _on_pause(self, request: Any, response: Any) -> Any:
+        control, parts = self._running(response), self._parts()
+        if control is not None and parts is not None:
+            parts.inputs.poll()  # what has come already is not meant
+            control.books.paused = bool(request.data)
+            response.success = True
+            self._changed()
+        return response
+
+
+def _discard_last(parts: Parts | None) -> tuple[str, str]:
+    """Throw the last finished episode away; gives its name, and why it was not possible."""
+    last = None if parts is None else parts.control.last
+    if parts is None or last is None or parts.control.phase != 'idle' or (
+            last.status not in ('complete', 'incomplete')):
+        return '', ('there is no episode of this recorder to be recorded again; start one with '
+                    'start_episode')
+    try:
+        discard_finished(parts.session.path / last.name, 'recorded again')
+    except UserError as error:
+        return last.name, str(error)
+    parts.control.last = dataclasses.replace(
+        last, status='discarded', reason='recorded again')
+    return last.name, ''
