@@ -4,7 +4,12 @@
 # make demo          from nothing to a policy on the simulated arm (QUICK=1: the same, small)
 # make test          all tests and linters (ARGS='-k contract' chooses)
 # make lint          the linters alone
+# make test-faults   kills the recorder at 50 random moments, and what else takes minutes
+# make test-conformance  datasets of ours in the real lerobot, which is installed beside (2 GB)
 # make bench         what the nodes cost beside the networks (BUNDLE=models/NAME)
+# make bench-record  what recording three cameras costs and loses
+# make bench-build   how fast a session becomes a dataset, beside lerobot's own writer
+# make bench-load    how fast clips are read, beside lerobot's loader and plain numpy
 # make install       .venv with the pinned packages; the targets above do this themselves
 # make clean         removes build products and caches; keeps .venv and out/
 # make help          these lines

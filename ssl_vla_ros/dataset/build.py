@@ -197,7 +197,7 @@ def _result(path: str, result: JobResult, episode: StagedEpisode | None) -> Epis
     return EpisodeResult(
         path, episode.length, info['task'], info['success'], '',
         None if report is None else _report(report), info['status'], info['exact'],
-        result.reused)
+        result.reused, dict(info.get('seconds', {})))
 
 
 def _report(data: Mapping[str, Any]) -> AlignReport:

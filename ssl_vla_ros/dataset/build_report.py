@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ssl_vla_ros.dataset.aligned import AlignReport
@@ -21,7 +21,8 @@ class EpisodeResult:
 
     ``status`` is its own (``incomplete``: it ended early), '' of one that was refused;
     ``exact`` says whether what its publishers sent is known for every topic; ``reused``, whether
-    the dataset had it already.
+    the dataset had it already; ``seconds``, what building it took: ``load`` (stamps and numbers),
+    ``encode`` (reading pictures, too), ``check`` (decoding and comparing them) and ``all``.
     """
 
     source: str
@@ -33,6 +34,7 @@ class EpisodeResult:
     status: str = ''
     exact: bool = True
     reused: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
