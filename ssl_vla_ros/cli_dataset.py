@@ -59,6 +59,8 @@ def _add_writing(part: argparse.ArgumentParser) -> None:
                       help='replace a dataset at OUT by one that is made from nothing')
     part.add_argument('--workers', type=positive,
                       help='processes at the same time; default: one a processor core')
+    part.add_argument('--keep-constant', action='store_true',
+                      help='take dead recordings, too: state or action never changes')
     part.add_argument('--encoder', default='auto', help='of the videos: auto (hardware where it '
                       'works), libx264, h264_nvenc, h264_qsv, h264_videotoolbox')
 
@@ -76,7 +78,7 @@ def _build(options: argparse.Namespace) -> int:
     report = build_dataset(
         options.session, options.out, contract, progress=progress_bar,
         overwrite=options.overwrite, task=options.task, workers=_workers(options),
-        encoder=options.encoder)
+        encoder=options.encoder, keep_constant=options.keep_constant)
     print(report.text())
     print(_NEXT.format(options.out))
     return 0
@@ -92,7 +94,8 @@ def _import(options: argparse.Namespace) -> int:
         options.source, options.out, progress=progress_bar, overwrite=options.overwrite,
         options=ImportOptions(contract=contract, rate_hz=options.rate, task=options.task,
                               robot=options.robot),
-        workers=_workers(options), encoder=options.encoder)
+        workers=_workers(options), encoder=options.encoder,
+        keep_constant=options.keep_constant)
     print(report.text())
     print(_NEXT.format(options.out))
     return 0

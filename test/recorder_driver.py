@@ -3,100 +3,125 @@
 """
 A robot's driver for tests: publishes what a line on stdin asks for, and counts it.
 
-Each line is a JSON object: ``seconds``, ``image_hz``, ``joint_hz``, ``height``, ``width``, and
-``stamps`` (a list of joint_states stamps in nanoseconds to send instead). The answer on stdout is
-the number of messages published by topic. It ends with its stdin.
+Each line is a JSON object, done in this order: ``stamps`` (joint states with these stamps in
+nanoseconds), ``images`` (pictures of the front camera with these fields changed, and ``length``
+for that of the data), then ``seconds`` of everything at ``image_hz`` and ``joint_hz``, with
+pictures of ``height`` and ``width`` and joints named ``joints``; with ``until_told`` instead of
+``seconds``, until the next line comes. The answer on stdout is the number of messages published by
+topic. It ends with its stdin. ``recorder_payload`` says what the messages hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import array
 import json
-import math
+import select
 import sys
 import time
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from recorder_payload import CAMERAS, GRIPPER, JOINT_STATES, JOINTS, pixels, POSITIONS
 from sensor_msgs.msg import Image, JointState
-
-from ssl_vla_ros.messages.images import fill_image
 from std_msgs.msg import Float64MultiArray
 
-CAMERAS = ('camera/front/image_raw', 'camera/wrist/image_raw')
-JOINTS = ('shoulder_pan_joint', 'elbow_joint')
+TYPES = dict.fromkeys(CAMERAS, Image) | {
+    JOINT_STATES: JointState, GRIPPER: Float64MultiArray}
 
 
 class Driver(Node):
-    """Publishes two cameras, joint states and a command."""
+    """Publishes two cameras, joint states and a command, or some of them."""
 
-    def __init__(self, reliability: str, depth: int) -> None:
-        super().__init__('driver')
+    def __init__(self, name: str, topics: list[str], reliability: str, depth: int) -> None:
+        super().__init__(name)
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
-        self.cameras = {topic: self.create_publisher(Image, topic, qos) for topic in CAMERAS}
-        self.joints = self.create_publisher(JointState, 'joint_states', qos)
-        self.command = self.create_publisher(Float64MultiArray, 'gripper/command', qos)
+        self.outputs = {topic: self.create_publisher(kind, topic, qos)
+                        for topic, kind in TYPES.items() if topic in topics}
         self.counts: dict[str, int] = {}
+        self._sent = dict.fromkeys(TYPES, 0)
 
     def wait_for_subscribers(self) -> None:
-        """Block until every topic but the command is subscribed to."""
-        publishers = (*self.cameras.values(), self.joints, self.command)
-        while not all(item.get_subscription_count() for item in publishers):
+        """Block until every topic is subscribed to."""
+        while not all(item.get_subscription_count() for item in self.outputs.values()):
             time.sleep(0.01)
 
-    def send(self, publisher: Any, topic: str, message: Any) -> None:
+    def send(self, topic: str, message: Any) -> None:
         """Publish and count."""
-        publisher.publish(message)
+        self.outputs[topic].publish(message)
+        self._sent[topic] += 1
         self.counts[topic] = self.counts.get(topic, 0) + 1
 
-    def send_joints(self, stamp_ns: int) -> None:
+    def send_joints(self, stamp_ns: int, names: list[str]) -> None:
         """Publish one joint state with the stamp."""
-        message = JointState(name=list(JOINTS), position=[0.1, 0.2])
+        message = JointState(name=names, position=list(POSITIONS),
+                             effort=[float(self._sent[JOINT_STATES])] * len(names))
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        self.send(self.joints, 'joint_states', message)
+        self.send(JOINT_STATES, message)
+
+    def send_image(self, topic: str, height: int, width: int, **changes: Any) -> None:
+        """Publish one picture, right but for the fields in ``changes``."""
+        number = self._sent[topic]
+        data = pixels(topic, number, height, width)
+        message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+        message.header.frame_id = str(number)
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.data = array.array('B', data[:changes.pop('length', len(data))])
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self.send(topic, message)
 
     def drive(self, order: dict[str, Any]) -> None:
-        """Publish at the rates asked for."""
+        """Publish what is asked for."""
+        names = order.get('joints', list(JOINTS))
         for stamp in order.get('stamps', []):
-            self.send_joints(stamp)
+            self.send_joints(stamp, names)
             time.sleep(0.005)
-        rng = np.random.default_rng(0)
-        shape = (order.get('height', 128), order.get('width', 128), 3)
+        size = {'height': order.get('height', 128), 'width': order.get('width', 128)}
+        for changes in order.get('images', []):
+            self.send_image(CAMERAS[0], **size | changes)
+            time.sleep(0.005)
         start = time.monotonic()
         image_hz, joint_hz = order.get('image_hz', 40), order.get('joint_hz', 250)
         images = joints = 0
-        while (elapsed := time.monotonic() - start) < order.get('seconds', 0):
-            if joints <= elapsed * joint_hz:
-                self.send_joints(time.time_ns())
-                joints += 1
+        told = order.get('until_told', False)
+        while (elapsed := time.monotonic() - start) < order.get('seconds', 0) or told:
+            if JOINT_STATES in self.outputs and joints <= elapsed * joint_hz:
+                self.send_joints(time.time_ns(), names)
+            joints += joints <= elapsed * joint_hz
             if images <= elapsed * image_hz:
-                stamp = self.get_clock().now().to_msg()
-                # Noise: the worst case of compression and of the disk.
-                picture = np.frombuffer(rng.bytes(math.prod(shape)), np.uint8).reshape(shape)
-                for topic, publisher in self.cameras.items():
-                    self.send(publisher, topic, fill_image(
-                        Image(), picture, 'rgb8', stamp, 'camera'))
-                self.send(self.command, 'gripper/command', Float64MultiArray(data=[1.0]))
+                for topic in self.outputs.keys() & set(CAMERAS):
+                    self.send_image(topic, **size)
+                if GRIPPER in self.outputs:
+                    self.send(GRIPPER, Float64MultiArray(data=[float(self._sent[GRIPPER])]))
                 images += 1
-            time.sleep(max(0.0, min(joints / joint_hz, images / image_hz)
-                           - (time.monotonic() - start)))
+            due = max(0.0, min(joints / joint_hz, images / image_hz)
+                      - (time.monotonic() - start))
+            if told:
+                told = not select.select([sys.stdin], [], [], due)[0]
+            else:
+                time.sleep(due)
 
 
 def main() -> None:
     """Run the driver."""
     parser = argparse.ArgumentParser()
+    parser.add_argument('--name', default='driver')
+    parser.add_argument('--topics', nargs='+', choices=TYPES, default=list(TYPES))
     parser.add_argument('--reliability', default='reliable')
     parser.add_argument('--depth', type=int, default=50)
+    parser.add_argument('--no-wait', action='store_true', help='publish to nobody, too')
     options = parser.parse_args()
     rclpy.init()
-    node = Driver(options.reliability, options.depth)
-    node.wait_for_subscribers()
+    node = Driver(options.name, options.topics, options.reliability, options.depth)
+    if not options.no_wait:
+        node.wait_for_subscribers()
     print('ready', flush=True)
-    for line in sys.stdin:
-        node.counts = {}
+    # Not ``for line in sys.stdin``: that reads ahead, and ``until_told`` looks at what is left.
+    while line := sys.stdin.readline():
+        node.counts = dict.fromkeys(node.outputs, 0)
         node.drive(json.loads(line))
         print(json.dumps(node.counts), flush=True)
     node.destroy_node()

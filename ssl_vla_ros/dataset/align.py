@@ -3,101 +3,44 @@
 """
 From a recorded episode to one row a tick of the control clock.
 
-The first camera's stamps set the phase: tick 0 is its first picture at which every stream has
-data, and a tick follows every ``1 / rate_hz``. Pictures are the nearest ones, states lie linearly
-between their neighbours, actions are the first command at or after the tick. The episode ends
-where the first stream does. Every row knows how far off each of its samples is; rows over
-the contract's bound are flagged, and an episode with too many of them is refused. Linear
-interpolation treats every value alike: joints that wrap and quaternions want ``state: nearest``.
+The first camera's stamps set the phase (without cameras the first state's): tick 0 is its first
+picture at which every stream has data, and a tick follows every ``1 / rate_hz``. Pictures are the
+nearest ones, states lie linearly between their neighbours, actions are the first command at or
+after the tick. The episode ends where the first stream does. Every row knows how far off each of
+its samples is; rows over the contract's bound are flagged, and an episode with too many of them
+is refused, or falls into its clean runs. Linear interpolation treats every value alike: joints
+that wrap and quaternions want ``state: nearest``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import Camera, Contract, Stream
+from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset import clock
-from ssl_vla_ros.dataset.aligned import AlignedEpisode, AlignReport, stream_labels, StreamReport
+from ssl_vla_ros.dataset.align_pictures import KEEP_BYTES
+from ssl_vla_ros.dataset.align_recording import Recording
+from ssl_vla_ros.dataset.align_rows import Rows, StreamRows
+from ssl_vla_ros.dataset.align_session import EpisodeRecording
+from ssl_vla_ros.dataset.align_tracks import CameraTrack, NumberTrack, read_tracks, Track
+from ssl_vla_ros.dataset.aligned import AlignedEpisode, AlignReport, StreamReport
 from ssl_vla_ros.episodes.reader import Episode
-from ssl_vla_ros.errors import DatasetError, MessageError
-from ssl_vla_ros.messages.images import camera_rgb
-from ssl_vla_ros.messages.streams import read_stream
-from ssl_vla_ros.preprocess import resize
+from ssl_vla_ros.errors import DatasetError
 
-__all__ = ['align_episode', 'AlignedEpisode', 'AlignReport', 'StreamReport']
-
-
-@dataclass
-class _Track:
-    """One stream while it is read: what is good so far, and what was refused."""
-
-    label: str
-    kind: str
-    source: Camera | Stream
-    stamps: list[int] = field(default_factory=list)
-    samples: list[NDArray[np.generic]] = field(default_factory=list)
-    rejected: dict[str, int] = field(default_factory=dict)
-    times: clock.Stamps = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    _size: tuple[int, ...] = ()
-
-    @property
-    def stamped(self) -> bool:
-        return not isinstance(self.source, Stream) or self.source.stamped
-
-    def take(self, message: object, stamp: int) -> None:
-        """Keep one message's sample, or count why not."""
-        try:
-            if isinstance(self.source, Camera):
-                picture = camera_rgb(self.source, message)
-                if picture.shape != (self._size or picture.shape):
-                    raise MessageError('size_changed', f'{picture.shape} after {self._size}')
-                self._size = picture.shape
-                sample: NDArray[np.generic] = resize(
-                    picture, self.source.height, self.source.width)
-            else:
-                sample = read_stream(self.source, message)
-        except MessageError as error:
-            self.rejected[error.cause] = self.rejected.get(error.cause, 0) + 1
-            return
-        self.stamps.append(stamp)
-        self.samples.append(sample)
-
-    def close(self) -> None:
-        """Refuse what does not rise."""
-        every = np.array(self.stamps, dtype=np.int64)
-        keep, refused = clock.keep_rising(every)
-        self.times = every[keep]
-        self.samples = [self.samples[index] for index in np.flatnonzero(keep)]
-        for cause, count in refused.items():
-            self.rejected[cause] = self.rejected.get(cause, 0) + count
-
-    def matrix(self) -> NDArray[np.float64]:
-        """Return all samples of a stream of numbers, (N, D)."""
-        width = len(self.source.names) if isinstance(self.source, Stream) else 0
-        return np.array(self.samples, dtype=np.float64).reshape(-1, width)
-
-
-@dataclass(frozen=True)
-class _PickedFrames:
-    """Pictures by tick, without a copy of those that are taken twice."""
-
-    samples: Sequence[NDArray[np.generic]]
-    index: NDArray[np.int64]
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for index in self.index:
-            yield np.asarray(self.samples[index], dtype=np.uint8)
+__all__ = ['align_episode', 'align_recording', 'align_runs', 'AlignedEpisode', 'AlignReport',
+           'recording_runs', 'StreamReport']
 
 
 def align_episode(episode: Episode, contract: Contract) -> AlignedEpisode:
     """
     Bring an episode to the control clock.
 
-    All pictures of the episode are held in memory in the contract's size.
+    Pictures are read from the episode when they are iterated: it must not be changed or moved
+    until then.
 
     Parameters
     ----------
@@ -115,83 +58,128 @@ def align_episode(episode: Episode, contract: Contract) -> AlignedEpisode:
         If the bag cannot be read.
 
     """
-    tracks = _read(episode, contract)
+    return align_recording(EpisodeRecording(episode), contract)
+
+
+def align_runs(episode: Episode, contract: Contract) -> list[AlignedEpisode]:
+    """
+    Bring an episode to the control clock, whole or in parts.
+
+    An episode with more flagged ticks than ``sync.max_flagged_fraction`` allows falls, where
+    ``sync.on_gap`` is ``split``, into its runs of at least ``sync.min_run_s`` seconds without a
+    flagged tick. Each run's report is of its own span; messages that were refused are counted in
+    the first one's.
+
+    Returns
+    -------
+    list of AlignedEpisode
+        One for an episode that is good as it is.
+
+    Raises
+    ------
+    DatasetError, EpisodeError
+        As ``align_episode``, and if no run is long enough.
+
+    """
+    return recording_runs(EpisodeRecording(episode), contract)
+
+
+def align_recording(recording: Recording, contract: Contract, keep_bytes: int = KEEP_BYTES
+                    ) -> AlignedEpisode:
+    """
+    Bring any recording to the control clock, as ``align_episode``.
+
+    Parameters
+    ----------
+    recording, contract
+        What is read, and which streams of it.
+    keep_bytes
+        How many bytes of pictures are kept in memory instead of being read twice.
+
+    """
+    rows = _rows(recording, contract, keep_bytes)
+    complaint = rows.complaint(contract.sync.max_skew_s, contract.sync.max_flagged_fraction)
+    if complaint:
+        raise DatasetError(f'{recording.path}: {complaint}')
+    return rows.episode()
+
+
+def recording_runs(recording: Recording, contract: Contract) -> list[AlignedEpisode]:
+    """Bring any recording to the control clock, whole or in parts, as ``align_runs``."""
+    rows = _rows(recording, contract, KEEP_BYTES)
+    complaint = rows.complaint(contract.sync.max_skew_s, contract.sync.max_flagged_fraction)
+    if not complaint:
+        return [rows.episode()]
+    on_gap = getattr(contract.sync, 'on_gap', 'refuse')
+    min_run_s = getattr(contract.sync, 'min_run_s', 1.0)
+    if on_gap != 'split':
+        raise DatasetError(f'{recording.path}: {complaint}')
+    least = max(1, math.ceil(min_run_s * contract.rate_hz))
+    runs = rows.clean_runs(least)
+    if not runs:
+        raise DatasetError(
+            f'{recording.path}: {complaint}; and no run of at least sync.min_run_s = '
+            f'{min_run_s:g} s is without such a tick')
+    return [rows.part(start, stop, first=number == 0).episode()
+            for number, (start, stop) in enumerate(runs)]
+
+
+def _rows(recording: Recording, contract: Contract, keep_bytes: int) -> Rows:
+    tracks, decoders = read_tracks(recording, contract, keep_bytes)
     needed = [track for track in tracks if track.kind != 'evaluation']
     for track in needed:
         if not len(track.times):
             raise DatasetError(
-                f'{episode.path}: {track.label} ({track.source.topic}) has no usable message'
+                f'{recording.path}: {track.label} ({track.topic}) has no usable message'
                 f'{_listed(track.rejected)}')
     period_ns = clock.SECOND // contract.rate_hz
-    ticks, lost, limits, trimmed_s = _window(episode, contract, needed, period_ns)
-    picked: dict[str, clock.Picked] = {}
+    ticks, lost, limits = _window(recording, contract, needed, period_ns)
+    max_skew_s = np.float32(contract.sync.max_skew_s)
+    streams: list[StreamRows] = []
     values: dict[str, list[NDArray[np.float64]]] = {'state': [], 'action': [], 'evaluation': []}
-    skews: dict[str, NDArray[np.float32]] = {}
-    pictures: dict[str, _PickedFrames] = {}
+    pictures = {}
     for track in tracks:
-        if track.kind == 'action' and contract.sync.action == 'next':
-            found = clock.pick_next(ticks, track.times, period_ns)
-        else:
-            found = clock.pick_nearest(ticks, track.times)
+        found = _pick(track, ticks, contract, period_ns)
         skew = found.skew_s
-        if isinstance(track.source, Camera):
-            pictures[track.source.name] = _PickedFrames(track.samples, found.index)
-        elif track.kind == 'state' and contract.sync.state == 'linear':
-            mixed, skew = clock.interpolate(ticks, track.times, track.matrix())
+        if isinstance(track, CameraTrack):
+            pictures[track.label.removeprefix('image.')] = track.pictures(
+                recording, decoders[track.topic], found.index)
+        elif isinstance(track, NumberTrack) and _linear(track, contract):
+            mixed, skew = clock.interpolate(ticks, track.times, track.values)
             values['state'].append(mixed)
-        else:
-            taken = np.full((len(ticks), len(track.source.names)), np.nan)
+        elif isinstance(track, NumberTrack):
             good = found.index >= 0
             if track.kind == 'evaluation':
                 good &= skew <= contract.sync.max_skew_s
-            taken[good] = track.matrix()[found.index[good]]
+            taken = np.full((len(ticks), track.values.shape[1]), np.nan)
+            taken[good] = track.values[found.index[good]]
             values[track.kind].append(taken)
-        picked[track.label] = found
-        skews[track.label] = np.where(np.isfinite(skew), skew, np.nan).astype(np.float32)
-    over = {track.label: ~(skews[track.label] <= np.float32(contract.sync.max_skew_s))
-            for track in needed}
-    flagged = np.any(list(over.values()), axis=0)
-    _refuse_bad(episode, contract, over, skews, lost)
-    joined = {
-        kind: np.concatenate(parts, axis=1) if parts else np.empty((len(ticks), 0))
-        for kind, parts in values.items()}
-    lag = clock.command_lag(joined['action'], joined['state'], contract.rate_hz)
-    report = AlignReport(
-        streams=tuple(_describe(track, picked[track.label], skews[track.label])
-                      for track in tracks),
-        flagged=int(flagged.sum()), lost_ticks=sum(lost.values()), limits=limits,
-        trimmed_s=trimmed_s,
-        lag_s=None if lag is None else lag[0], lag_correlation=None if lag is None else lag[1])
-    return AlignedEpisode(
-        ticks_ns=ticks, pictures=pictures, state=joined['state'].astype(np.float32),
-        action=joined['action'].astype(np.float32),
-        evaluation=joined['evaluation'].astype(np.float32), skew_s=skews, flagged=flagged,
-        report=report)
+        known = np.where(np.isfinite(skew), skew, np.nan).astype(np.float32)
+        streams.append(StreamRows(
+            track.label, track.topic, track.stamped, track.times, track.rejected, found.index,
+            known, None if track.kind == 'evaluation' else ~(known <= max_skew_s)))
+    return Rows(
+        ticks_ns=ticks, rate_hz=contract.rate_hz, pictures=pictures,
+        values={kind: np.concatenate(parts, axis=1) if parts else np.empty((len(ticks), 0))
+                for kind, parts in values.items()},
+        streams=tuple(streams), lost=lost, limits=limits,
+        span_ns=(min(int(track.times[0]) for track in needed),
+                 max(int(track.times[-1]) for track in needed)))
 
 
-def _read(episode: Episode, contract: Contract) -> list[_Track]:
-    tracks = [_Track(*found) for found in stream_labels(contract)]
-    by_topic: dict[str, list[_Track]] = {}
-    recorded = episode.info['topics']
-    for track in tracks:
-        if track.source.topic in recorded:
-            by_topic.setdefault(track.source.topic, []).append(track)
-        elif track.kind != 'evaluation':
-            raise DatasetError(
-                f'{episode.path}: {track.label} needs the topic {track.source.topic!r}, which '
-                f'was not recorded; recorded: {", ".join(recorded)}')
-    for item in episode.decoded(list(by_topic)):
-        for track in by_topic[item.topic]:
-            stamp = item.log_time_ns if item.stamp_ns is None else item.stamp_ns
-            track.take(item.message, stamp)
-    for track in tracks:
-        track.close()
-    return tracks
+def _linear(track: Track, contract: Contract) -> bool:
+    return track.kind == 'state' and contract.sync.state == 'linear'
 
 
-def _window(episode: Episode, contract: Contract, needed: Sequence[_Track], period_ns: int
-            ) -> tuple[clock.Stamps, dict[str, int], tuple[str, str], tuple[float, float]]:
-    """Ticks, ticks lost to streams that stopped early, limiting streams, and time cut off."""
+def _pick(track: Track, ticks: clock.Stamps, contract: Contract, period_ns: int) -> clock.Picked:
+    if track.kind == 'action' and contract.sync.action == 'next':
+        return clock.pick_next(ticks, track.times, period_ns)
+    return clock.pick_nearest(ticks, track.times)
+
+
+def _window(recording: Recording, contract: Contract, needed: Sequence[Track], period_ns: int
+            ) -> tuple[clock.Stamps, dict[str, int], tuple[str, str]]:
+    """Ticks, ticks lost to streams that stopped early, and the limiting streams."""
     # A command counts from the tick in whose period it comes.
     starts = {track.label: int(track.times[0]) - (period_ns - 1) * (track.kind == 'action')
               for track in needed}
@@ -203,14 +191,14 @@ def _window(episode: Episode, contract: Contract, needed: Sequence[_Track], peri
         hint = ('; are receive times (of ' + ', '.join(unstamped) + ') and header stamps on one '
                 'clock?' if unstamped else '')
         raise DatasetError(
-            f'{episode.path}: {late} begins at {starts[late] / 1e9:.3f} s, when {early} has '
+            f'{recording.path}: {late} begins at {starts[late] / 1e9:.3f} s, when {early} has '
             f'ended ({ends[early] / 1e9:.3f} s): there is no moment with data of every '
             f'stream{hint}')
     ticks = clock.make_ticks(int(phase[0]), int(phase[0]), ends[early], contract.rate_hz)
     # Sensors should end together, and so should commands; commands may end before the sensors.
-    expected = min(
-        max(ends[track.label] for track in needed if (track.kind == 'action') == commands)
-        for commands in (False, True))
+    groups = [[ends[track.label] for track in needed if (track.kind == 'action') == commands]
+              for commands in (False, True)]
+    expected = min(max(group) for group in groups if group)
     lost: dict[str, int] = {}
     for track in needed:
         usual = int(np.median(np.diff(track.times))) if len(track.times) > 1 else 0
@@ -220,41 +208,10 @@ def _window(episode: Episode, contract: Contract, needed: Sequence[_Track], peri
             contract.rate_hz)
         if len(missing) > max(lost.values(), default=0):
             lost = {track.label: len(missing)}
-    first = min(int(track.times[0]) for track in needed)
-    return ticks, lost, (late, early), (
-        (int(ticks[0]) - first) / clock.SECOND,
-        (max(ends.values()) - int(ticks[-1])) / clock.SECOND)
+    return ticks, lost, (late, early)
 
 
-def _refuse_bad(episode: Episode, contract: Contract, over: Mapping[str, NDArray[np.bool_]],
-                skews: Mapping[str, NDArray[np.float32]], lost: Mapping[str, int]
-                ) -> None:
-    flagged = np.any(list(over.values()), axis=0)
-    count, total = int(flagged.sum()) + sum(lost.values()), len(flagged) + sum(lost.values())
-    if count <= contract.sync.max_flagged_fraction * total:
-        return
-    causes = [f'{label} in {int(mask.sum())} (up to {float(np.nanmax(skews[label])):.3f} s off)'
-              for label, mask in over.items() if mask.any()]
-    causes += [f'{label} ended {number} ticks before the others' for label, number in lost.items()]
-    raise DatasetError(
-        f'{episode.path}: {count} of {total} ticks lack data within '
-        f'sync.max_skew_s = {contract.sync.max_skew_s:g} s, sync.max_flagged_fraction allows '
-        f'{contract.sync.max_flagged_fraction:g}: {"; ".join(causes)}')
-
-
-def _describe(track: _Track, picked: clock.Picked, skew: NDArray[np.float32]) -> StreamReport:
-    rate, gaps, longest = clock.intervals(track.times)
-    known = skew[np.isfinite(skew)].astype(np.float64)
-    p50, p99 = np.quantile(known, [0.5, 0.99]) if len(known) else (0.0, 0.0)
-    repeated = int((np.diff(picked.index) == 0).sum()) if len(track.times) else 0
-    return StreamReport(
-        name=track.label, topic=track.source.topic, messages=len(track.times),
-        stamped=track.stamped, rate_hz=rate, gaps=gaps, longest_s=longest,
-        skew_p50_s=float(p50), skew_p99_s=float(p99), repeated=repeated,
-        rejected=dict(track.rejected))
-
-
-def _listed(rejected: Mapping[str, int]) -> str:
+def _listed(rejected: dict[str, int]) -> str:
     if not rejected:
         return ' (none was recorded)'
     return ' (rejected: ' + ', '.join(f'{n} {cause}' for cause, n in rejected.items()) + ')'

@@ -97,7 +97,9 @@ class AlignedEpisode:
         (T,) int64, the stamp of every row.
     pictures
         For each camera, something that yields T pictures (H, W, 3) uint8 of the contract's size,
-        each time it is iterated.
+        each time it is iterated. They may be read from the recording then, and iterating raises
+        UserError if it does not give what was picked. Cameras that are iterated in turns, a
+        picture of each, share what is read.
     state, action, evaluation
         (T, S), (T, A), (T, E) float32; only ``evaluation`` may hold NaN (not recorded).
     skew_s

@@ -80,7 +80,7 @@ class SessionJob:
 
 def build_dataset(session: str | Path, out: str | Path, contract: Contract | None = None,
                   progress: Progress | None = None, *, overwrite: bool = False, task: str = '',
-                  workers: int = 1, encoder: str = AUTO) -> BuildReport:
+                  workers: int = 1, encoder: str = AUTO, keep_constant: bool = False) -> BuildReport:
     """
     Build a dataset from a session's finished episodes, or bring it up to date.
 
@@ -106,6 +106,8 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
         Processes that work at the same time.
     encoder
         ``auto``, or one of ``encoders.OPTIONS``.
+    keep_constant
+        Take episodes, too, whose state or action never changes: dead recordings.
 
     Returns
     -------
@@ -134,7 +136,7 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
     done = produce(
         target, chosen, [SessionJob(path, task) for path in paths],
         source=str(session), origin=origin, progress=progress, existing=existing,
-        workers=workers, encoder=encoder)
+        workers=workers, encoder=encoder, keep_constant=keep_constant)
     results = tuple(
         _result(str(path), result, episode)
         for path, result in zip(paths, done.results, strict=True)

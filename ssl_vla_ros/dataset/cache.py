@@ -3,44 +3,62 @@
 """
 Decoded pictures on disk, in the size a network takes: what training reads at random.
 
-Pictures go through ``preprocess.resize``, as on the robot. The directory's name holds the
-dataset's digest and the size, so another dataset never meets an old cache.
+One file an episode and camera, named by the episode's digest: a dataset that grew decodes its new
+episodes alone, and an interrupted build goes on where it was. A file is never written again, so
+whoever has it mapped reads on whatever else happens.
+
+    DIRECTORY/96x96/CAMERA/DIGEST.npy
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import fcntl
+import os
 from pathlib import Path
 import shutil
 from typing import Any
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import suggestion
-from ssl_vla_ros.dataset.files import building, finish, Progress, read_json, tell, write_json
+from ssl_vla_ros.dataset.cache_files import CacheFile
+from ssl_vla_ros.dataset.decoding import decode_all, DecodeJob, default_threads
+from ssl_vla_ros.dataset.files import Progress, tell
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.pictures import Pictures, Rows
 from ssl_vla_ros.errors import DatasetError
-from ssl_vla_ros.preprocess import resize
 
-_MANIFEST = 'cache.json'
 #: Kept free on the disk, bytes.
 _RESERVE = 64 << 20
+#: Files mapped at once: Linux allows a process 65530 mappings.
+_MOST_MAPS = 16384
 
 
-class FrameCache:
-    """An existing cache; ``FrameCache.build`` makes or finds one."""
+class FrameCache(Pictures):
+    """
+    A dataset's pictures in a cache; ``FrameCache.build`` makes what is missing of it.
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        self.path = path
-        self.shape: tuple[int, int, int, int] = (
-            manifest['rows'], manifest['height'], manifest['width'], 3)
-        self.camera_names: tuple[str, ...] = tuple(manifest['cameras'])
+    It can be sent to other processes: each maps the files itself.
+    """
+
+    def __init__(self, dataset: Dataset, height: int, width: int, directory: Path) -> None:
+        super().__init__(dataset, height, width)
+        self.path = Path(directory) / f'{height}x{width}'
+        self._files = {
+            camera: [CacheFile(self.path / camera / f'{entry["digest"][:32]}.npy',
+                               (length, height, width, 3))
+                     for entry, length in zip(dataset.episodes, dataset.lengths, strict=True)]
+            for camera in dataset.camera_names}
+        self._maps: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
     @classmethod
     def build(cls, dataset: Dataset, height: int, width: int, directory: Path,
-              progress: Progress | None = None) -> FrameCache:
+              progress: Progress | None = None, threads: int | None = None) -> FrameCache:
         """
-        Decode and resize every picture of a dataset, unless that was done before.
+        Decode and resize the pictures of a dataset that the cache does not hold yet.
 
         Parameters
         ----------
@@ -49,93 +67,134 @@ class FrameCache:
         height, width
             Size in pixels.
         directory
-            Where caches are kept; each has a directory of its own in it.
+            Where caches are kept; datasets may share it.
         progress
-            Told after each episode of each camera. Processes that want the same cache at the
-            same time wait for the one that builds it.
+            Told after each episode of each camera. Of processes that want the same pictures at
+            the same time one decodes them, the others wait.
+        threads
+            Videos decoded at once; by default as many as there are processor cores.
+
+        Warns
+        -----
+        UserWarning
+            About files that were cut off; they are made again.
 
         Raises
         ------
         DatasetError
-            If a video is broken or the disk has too little space.
+            If a video is broken or the disk has too little space. Episodes that were finished
+            stay.
 
         """
-        manifest = {
-            'digest': dataset.digest(), 'rows': dataset.num_rows, 'height': height,
-            'width': width, 'cameras': list(dataset.camera_names)}
-        target = Path(directory) / f'frames_{dataset.digest()[:16]}_{height}x{width}'
-        if target.is_dir():
-            return cls._open(target, manifest)
+        cache = cls(dataset, height, width, directory)
+        if not cache._missing(dataset):  # then nothing is written, and the disk may be read-only
+            return cache
         steps = dataset.num_episodes * len(dataset.camera_names)
-        known = (_MANIFEST, *(f'{camera}.npy' for camera in dataset.camera_names))
-        with building(target, known, wait=lambda: tell(
-                progress, 0, steps, 'waiting for another process that builds the frame cache')
-                      ) as part:
-            if target.is_dir():
-                part.rmdir()
-                return cls._open(target, manifest)
-            need = dataset.num_rows * height * width * 3 * len(dataset.camera_names)
-            free = shutil.disk_usage(part).free
-            if free < need + _RESERVE:
-                raise DatasetError(
-                    f'{target}: the frame cache needs {need / 1e6:.0f} MB, the disk has '
-                    f'{free / 1e6:.0f} MB free; free some space or choose a smaller size')
-            done = 0
+        with _writing(cache.path, lambda: tell(
+                progress, 0, steps, 'waiting for another process that builds the frame cache')):
+            jobs = cache._missing(dataset, warn=True)
+            cache._require_space(jobs)
             for camera in dataset.camera_names:
-                with (part / f'{camera}.npy').open('wb') as file:
-                    np.lib.format.write_array_header_1_0(file, {
-                        'descr': '|u1', 'fortran_order': False,
-                        'shape': (dataset.num_rows, height, width, 3)})
-                    for episode in range(dataset.num_episodes):
-                        for frame in dataset.frames(camera, episode):
-                            # Written, not mapped: a full disk is an error here, not a SIGBUS.
-                            file.write(resize(frame, height, width).data)
-                        done += 1
-                        tell(progress, done, steps, f'frame cache: {camera}')
-            write_json(part / _MANIFEST, manifest)
-            finish(part, target)
-        return cls._open(target, manifest)
+                (cache.path / camera).mkdir(exist_ok=True)
+                for left in (cache.path / camera).glob('.*.part'):
+                    left.unlink()
+            decode_all(jobs, threads or default_threads(), cache.path,
+                       lambda done, what: tell(
+                           progress, steps - len(jobs) + done, steps, f'frame cache: {what}'))
+        return cache
 
-    @classmethod
-    def _open(cls, path: Path, manifest: dict[str, Any]) -> FrameCache:
-        if read_json(path / _MANIFEST) != manifest:
-            raise DatasetError(
-                f'{path}: this frame cache belongs to another dataset; remove the directory')
-        return cls(path, manifest)
+    def read_into(self, camera: str, rows: Rows, out: NDArray[np.uint8]) -> None:
+        """Copy the pictures of ``rows`` (n,) to ``out`` (n, H, W, 3); see ``Pictures``."""
+        self._check(camera, rows)
+        if not len(rows):
+            return
+        episodes, places = self._places(rows)
+        steps = np.diff(places)
+        step = max(1, int(steps[0])) if len(steps) else 1
+        # Rows a step apart in one episode, as a clip has them, are copied at once.
+        starts = np.flatnonzero((steps != step) | (np.diff(episodes) != 0)) + 1
+        begin = 0
+        first, episode = places.tolist(), episodes.tolist()
+        for end in (*starts.tolist(), len(rows)):
+            place = first[begin]
+            out[begin:end] = self._mapped(camera, episode[begin])[
+                place:place + (end - begin - 1) * step + 1:step]
+            begin = end
 
-    def frames(self, camera: str) -> np.memmap[Any, np.dtype[np.uint8]]:
+    def verify(self) -> None:
         """
-        Pictures of one camera in the order of the dataset's rows, read-only.
-
-        Returns
-        -------
-        numpy.memmap
-            (N, H, W, 3) uint8.
+        Read every file and hold it against its checksum.
 
         Raises
         ------
         DatasetError
-            If there is no such camera, or the file was cut off.
+            Naming the first file that is missing or was changed.
 
         """
-        if camera not in self.camera_names:
-            raise DatasetError(
-                f'{self.path}: there is no camera {camera!r}'
-                f'{suggestion(camera, self.camera_names)}')
-        path = self.path / f'{camera}.npy'
-        try:
-            found: Any = np.load(path, mmap_mode='r')
-        except (OSError, ValueError) as error:
-            raise DatasetError(
-                f'{path}: cannot read it: {error}; remove the directory, it is built again'
-            ) from error
-        if found.shape != self.shape:
-            raise DatasetError(
-                f'{path}: has shape {found.shape}, must be {self.shape}; remove the directory, '
-                'it is built again')
-        frames: np.memmap[Any, np.dtype[np.uint8]] = found
-        return frames
+        for files in self._files.values():
+            for file in files:
+                file.verify()
 
-    def read(self, camera: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Pictures of some rows, (len(rows), H, W, 3), copied into memory."""
-        return np.asarray(self.frames(camera)[rows])
+    def _mapped(self, camera: str, episode: int) -> NDArray[np.uint8]:
+        found = self._maps.get((camera, episode))
+        if found is None:
+            if len(self._maps) >= _MOST_MAPS:
+                self._maps.pop(next(iter(self._maps)), None)
+            found = self._maps[camera, episode] = self._files[camera][episode].open()
+        return found
+
+    def _missing(self, dataset: Dataset, *, warn: bool = False) -> list[DecodeJob]:
+        """List what must be decoded; an episode that a dataset holds twice, once."""
+        jobs: dict[Path, DecodeJob] = {}
+        for camera in dataset.contract.cameras:
+            for episode, file in enumerate(self._files[camera.name]):
+                size = file.found_size()
+                if size == file.size or file.path in jobs:
+                    continue
+                if size is not None and warn:
+                    warnings.warn(
+                        f'{file.path}: has {size} bytes, must have {file.size}: it is made again',
+                        stacklevel=3)
+                jobs[file.path] = DecodeJob(
+                    dataset.video(camera.name, episode), file, (camera.height, camera.width),
+                    camera.name)
+        return list(jobs.values())
+
+    def _require_space(self, jobs: list[DecodeJob]) -> None:
+        need = sum(job.file.size for job in jobs)
+        free = shutil.disk_usage(self.path).free
+        if free >= need + _RESERVE:
+            return
+        wanted = {file.path for files in self._files.values() for file in files}
+        other = sum(path.stat().st_size for path in self.path.glob('*/*.npy')
+                    if path not in wanted)
+        stale = (f' ({other / 1e6:.0f} MB in {self.path} belong to episodes that this dataset '
+                 'does not have: remove them)' if other else '')
+        raise DatasetError(
+            f'{self.path}: the frame cache needs {need / 1e6:.0f} MB, the disk has '
+            f'{free / 1e6:.0f} MB free; free some space{stale}, choose a smaller size, or decode '
+            'while training with pictures=stream: slower, but nothing is written')
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the maps behind: pickled, they would be whole copies."""
+        return self.__dict__ | {'_maps': {}}
+
+
+@contextmanager
+def _writing(path: Path, wait: Any) -> Iterator[None]:
+    """Be the only process that writes to a cache; the lock ends with the process."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise DatasetError(f'{path}: cannot write here: {error.strerror}') from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        os.fsync(handle)
+    finally:
+        os.close(handle)

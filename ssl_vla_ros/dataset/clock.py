@@ -175,7 +175,7 @@ def command_lag(action: Floats, state: Floats, rate_hz: float, reach_s: float = 
 
     """
     reach = round(reach_s * rate_hz)
-    if len(action) < 3 * reach or len(action) < 8:
+    if len(action) < 3 * reach or len(action) < 8 or not action.shape[1] or not state.shape[1]:
         return None
     moved = _amount(np.diff(state, axis=0), about=0.0)
     best: tuple[float, float] | None = None

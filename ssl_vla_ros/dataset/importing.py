@@ -82,7 +82,7 @@ class ImportReport:
 
 def import_dataset(source: str | Path, out: str | Path, progress: Progress | None = None, *,
                    options: ImportOptions | None = None, overwrite: bool = False,
-                   workers: int = 1, encoder: str = AUTO) -> ImportReport:
+                   workers: int = 1, encoder: str = AUTO, keep_constant: bool = False) -> ImportReport:
     """
     Import a source of any format that ``sources.detect`` knows.
 
@@ -104,6 +104,8 @@ def import_dataset(source: str | Path, out: str | Path, progress: Progress | Non
         Processes that work at the same time.
     encoder
         ``auto``, or one of ``encoders.OPTIONS``.
+    keep_constant
+        Take episodes, too, whose state or action never changes: dead recordings.
 
     Raises
     ------
@@ -119,7 +121,8 @@ def import_dataset(source: str | Path, out: str | Path, progress: Progress | Non
     done = produce(
         target, opened.contract, opened.jobs, source=str(source),
         origin={'imported': str(Path(source).resolve()), 'kind': opened.kind},
-        progress=progress, workers=workers, encoder=encoder)
+        progress=progress, workers=workers, encoder=encoder, keep_constant=keep_constant,
+        refused=opened.refused)
     _note(opened, done)
     kept = [episode for result in done.results for episode in result.episodes]
     return ImportReport(
@@ -138,7 +141,11 @@ def _note(opened: Source, done: Produced) -> None:
     for number, result in enumerate(done.results):
         for episode in result.episodes:
             for text in episode.info['notes']:
-                opened.problems.add(text, number)
+                # By number where the source has nothing but numbers, else by name.
+                if opened.refused:
+                    opened.problems.add(f'{result.name}: {text}')
+                else:
+                    opened.problems.add(text, number)
             for name, spans in every.items():
                 if name in episode.columns:
                     values = episode.columns[name]
@@ -148,7 +155,7 @@ def _note(opened: Source, done: Produced) -> None:
         if every[name]:
             found = np.concatenate(every[name])
             still = found.max(axis=0) - found.min(axis=0) <= 1e-9
-            if still.any():
+            if still.any() and not still.all():  # of dead ones each episode says it
                 which = ', '.join(item for item, flag in zip(names, still, strict=True) if flag)
                 opened.problems.add(f'{name}: {int(still.sum())} of {len(names)} values never '
                                     f'change: {which}')

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ssl_vla_ros.contract import Contract
@@ -220,7 +221,9 @@ def column_values(table: pa.Table, name: str) -> NDArray[Any]:
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
         flat = column.flatten().to_numpy(zero_copy_only=False)
         width = len(flat) // len(column) if len(column) else 0
-        if width * len(column) != len(flat):
+        # Not by the sum alone: a short row and a long one would shift all values between them.
+        lengths = set(pc.list_value_length(column).to_pylist())
+        if lengths - {width} or width * len(column) != len(flat):
             raise DatasetError(f'column {name!r} has rows of different lengths')
         return np.asarray(flat).reshape(len(column), width)
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(len(column), 1)

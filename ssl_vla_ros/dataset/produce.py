@@ -33,6 +33,8 @@ from ssl_vla_ros.errors import DatasetError, UserError
 #: Raised when rows or pictures would come out otherwise: what was staged before is then stale.
 _VERSION = 1
 _STAGED, _DATASET = 'staged', 'dataset'
+#: Reasons that an error lists: more say nothing new.
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Produced:
 
 def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, source: str,
             origin: Mapping[str, Any], progress: Progress | None = None,
-            existing: Dataset | None = None, workers: int = 1, encoder: str = AUTO) -> Produced:
+            existing: Dataset | None = None, workers: int = 1, encoder: str = AUTO,
+            keep_constant: bool = False, refused: Sequence[tuple[str, str]] = ()) -> Produced:
     """
     Write a dataset of what the jobs give, in their order.
 
@@ -80,6 +83,10 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
         Processes that read and encode; 1 does it in this one.
     encoder
         ``auto``, or one of ``encoders.OPTIONS``.
+    keep_constant
+        Take episodes, too, whose state or action never changes.
+    refused
+        Episodes of the source that have no job, and why: for the error if there is none at all.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
         staged.mkdir(exist_ok=True)
         for left in staged.glob('.*'):
             shutil.rmtree(left)
-        results, todo = _plan(jobs, contract, staged, existing, chosen)
+        results, todo = _plan(jobs, contract, staged, existing, chosen, keep_constant)
         done = len(jobs) - len(todo)
         tell(progress, done, len(jobs), 'episodes')
         for task, reason in stage_all([task for _, task in todo], workers):
@@ -109,9 +116,10 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
         episodes = [episode for result in every for episode in result.episodes]
         if not episodes:
             shutil.rmtree(part)
-            reasons = '\n'.join(f'  {result.reason}' for result in every)
-            raise DatasetError(
-                f'{source}: none of the {len(jobs)} episodes can be used:\n{reasons}')
+            reasons = [*(why for _, why in refused), *(result.reason for result in every)]
+            raise DatasetError(f'{source}: none of the {len(reasons)} episodes can be used:\n'
+                               + '\n'.join(f'  {reason}' for reason in reasons[:_SHOWN])
+                               + ('\n  …' if len(reasons) > _SHOWN else ''))
         if existing is not None and _same(existing, episodes, contract):
             shutil.rmtree(part)
             return Produced(existing.digest(), tuple(every), False, '')
@@ -123,7 +131,7 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
 
 
 def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path, existing: Dataset | None,
-          encoder: str) -> tuple[dict[int, JobResult], list[tuple[int, Task]]]:
+          encoder: str, keep_constant: bool) -> tuple[dict[int, JobResult], list[tuple[int, Task]]]:
     """Sort jobs into those that are done, or cannot be, and those to be staged."""
     kept: dict[str, list[StagedEpisode]] = {}
     if existing is not None and existing.contract.digest() == contract.digest():
@@ -147,7 +155,8 @@ def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path, existing
                 continue
             except DatasetError:  # a disk that lost part of it: it is made anew
                 shutil.rmtree(place)
-        todo.append((index, Task(job, contract, place, key, encoder)))
+        todo.append((index, Task(
+            job, contract, place, key, encoder, keep_constant)))
     return results, todo
 
 

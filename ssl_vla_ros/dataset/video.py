@@ -55,7 +55,8 @@ def rgb_to_yuv(frame: Frame) -> Frame:
     return out.reshape(height * 3 // 2, width)
 
 
-def _to_rgb(picture: Any) -> Frame:
+def to_rgb(picture: Any) -> Frame:
+    """Convert a decoded PyAV picture to (H, W, 3) rgb8."""
     # OpenCV's conversion rounds and is 20 times faster; it knows limited-range BT.601 alone,
     # which is also what an untagged file of this size means.
     if (picture.format.name == PIXEL_FORMAT and picture.height % 2 == 0 and picture.width % 2 == 0
@@ -160,7 +161,7 @@ def decode_video(path: Path) -> Iterator[tuple[float, Frame]]:
             for picture in container.decode(stream):
                 if picture.pts is None or picture.time_base is None:
                     raise DatasetError(f'{path}: a picture has no time')
-                yield float(picture.pts * picture.time_base), _to_rgb(picture)
+                yield float(picture.pts * picture.time_base), to_rgb(picture)
     except av.error.FFmpegError as error:
         raise DatasetError(f'{path}: the video does not decode: {error}') from error
 

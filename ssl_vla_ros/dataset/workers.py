@@ -24,9 +24,11 @@ import time
 
 import cv2
 from ssl_vla_ros.contract import Contract
+from ssl_vla_ros.dataset.check import judge_aligned
 from ssl_vla_ros.dataset.jobs import EpisodeJob, LoadedEpisode
 from ssl_vla_ros.dataset.staging import stage_episode
 from ssl_vla_ros.errors import DatasetError, UserError
+from ssl_vla_ros.quality.verdict import REFUSED
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Task:
     place: Path
     key: str
     encoder: str
+    keep_constant: bool = False
 
 
 def default_workers() -> int:
@@ -91,6 +94,8 @@ def stage(task: Task) -> str:
         for number, loaded in enumerate(parts):
             name = task.job.name + (f' part {number + 1} of {len(parts)}'
                                     if len(parts) > 1 else '')
+            if not task.keep_constant:
+                _refuse_dead(loaded, task.contract, name)
             stage_episode(part / f'{number:06d}', loaded, task.contract, key=task.key,
                           source=name, encoder=task.encoder, load_s=load_s / len(parts))
         part.rename(task.place)
@@ -99,6 +104,15 @@ def stage(task: Task) -> str:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return ''
+
+
+def _refuse_dead(loaded: LoadedEpisode, contract: Contract, name: str) -> None:
+    """Refuse an episode whose state or action never changes: nothing was recorded there."""
+    verdict = judge_aligned(loaded.aligned, contract, name=name)
+    dead = [reason.text for reason in verdict.reasons
+            if reason.key == 'constant' and reason.severity == REFUSED]
+    if dead:
+        raise DatasetError(f'{name}: {"; ".join(dead)} (--keep-constant takes it all the same)')
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.bag import write_json
-from ssl_vla_ros.episodes.edit_select import check_free, number_of, ranges, select
+from ssl_vla_ros.episodes.edit_select import check_free, held, number_of, ranges, select
 from ssl_vla_ros.episodes.reader import Episode, read_info
 from ssl_vla_ros.episodes.transaction import Transaction
 from ssl_vla_ros.episodes.writer import SCHEMA_VERSION, software_versions
@@ -104,8 +104,8 @@ def relabel(session: Path, episodes: str, *, task: str | None = None,
         for number, found in changes.items())
 
     def apply(told: Told) -> None:
-        with Transaction.begin(session, f'relabel {ranges(list(changes))}') as change:
-            check_free(session, list(changes))
+        title = f'relabel {ranges(list(changes))}'
+        with Transaction.begin(session, title) as change, held(session, changes):
             for done, number in enumerate(changes, 1):
                 target = chosen[number] / sessions.INFO_FILE
                 info = read_info(target)
@@ -159,8 +159,8 @@ def delete(session: Path, episodes: str, *, purge: bool = False) -> Edit:
 
     def apply(told: Told) -> None:
         verb = 'purge' if purge else 'delete'
-        with Transaction.begin(session, f'{verb} {ranges(list(chosen))}') as change:
-            check_free(session, list(chosen))
+        title = f'{verb} {ranges(list(chosen))}'
+        with Transaction.begin(session, title) as change, held(session, chosen):
             for done, path in enumerate(chosen.values(), 1):
                 grave = trash(session) / path.name
                 if purge:
@@ -205,7 +205,7 @@ def _books(path: Path, staging: Path) -> Path:
 
 def trash(session: Path) -> Path:
     """
-    Make the directory of discarded episodes.
+    Name the directory of discarded episodes; the first one moved there makes it.
 
     Raises
     ------
@@ -214,8 +214,7 @@ def trash(session: Path) -> Path:
 
     """
     place = session / sessions.DISCARDED
-    place.mkdir(exist_ok=True)
-    if place.stat().st_dev != session.stat().st_dev:
+    if place.exists() and place.stat().st_dev != session.stat().st_dev:
         raise EpisodeError(
             f'{place}: lies on another disk than {session}, so no episode can be moved there in '
             'one step; make it a directory of the session')

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+import contextlib
 from pathlib import Path
 import re
 
@@ -28,12 +29,12 @@ def numbered(session: Path) -> dict[int, Path]:
 
 
 def number_of(path: Path) -> int:
-    """Number of an episode's directory, from its name."""
+    """Read an episode's number off its directory's name."""
     return int(path.name.removeprefix('episode_'))
 
 
 def next_number(session: Path) -> int:
-    """Number that no episode of a session has or had; 0 of one that is not there."""
+    """Find a number that no episode of a session has or had; 0 without a session."""
     return sessions._next_number(session)
 
 
@@ -109,7 +110,7 @@ def _unfinished(session: Path, number: int) -> str:
 
 def check_free(session: Path, chosen: Sequence[int]) -> None:
     """
-    Refuse episodes that a live recorder still holds.
+    Refuse episodes that a live recorder still holds, without leaving a trace.
 
     Raises
     ------
@@ -120,11 +121,33 @@ def check_free(session: Path, chosen: Sequence[int]) -> None:
     for number in chosen:
         # Without such a file nobody holds it, and asking would make one.
         if (session / f'.{sessions.episode_name(number)}.lock').exists():
+            with held(session, [number]):
+                pass
+
+
+@contextlib.contextmanager
+def held(session: Path, chosen: Iterable[int]) -> Iterator[None]:
+    """
+    Hold episodes against recorders, one of which may want to discard the last it made.
+
+    Raises
+    ------
+    EpisodeError
+        If a live process holds one of them.
+
+    """
+    locks: list[sessions.PartLock] = []
+    try:
+        for number in chosen:
             lock = sessions.PartLock.take(session, number)
             if lock is None:
                 raise EpisodeError(
                     f'{session}: episode {number} is held by a live recorder; wait until it has '
                     'finished it, or stop the recorder')
+            locks.append(lock)
+        yield
+    finally:
+        for lock in locks:
             lock.release()
 
 

@@ -30,7 +30,7 @@ from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.accounting import silent, TopicAccount
 from ssl_vla_ros.episodes.bag import BagFile, BagSummary, write_json, write_metadata
 from ssl_vla_ros.episodes.edit import bag_of, check_room, Edit, note, size_of, Told, trash
-from ssl_vla_ros.episodes.edit_select import check_free, ranges, select
+from ssl_vla_ros.episodes.edit_select import check_free, held, ranges, select
 from ssl_vla_ros.episodes.reader import Episode, RawMessage
 from ssl_vla_ros.episodes.schemas import MessageSchema, starts_with_header
 from ssl_vla_ros.episodes.transaction import Transaction
@@ -107,8 +107,8 @@ def trim(session: Path, episodes: str, *, start_s: float | None = None,
     lines = tuple(_line(chosen[number], cut, purge) for number, cut in cuts.items())
 
     def apply(told: Told) -> None:
-        with Transaction.begin(session, f'trim {ranges(list(cuts))}') as change:
-            check_free(session, list(cuts))
+        title = f'trim {ranges(list(cuts))}'
+        with Transaction.begin(session, title) as change, held(session, cuts):
             # All of them are made before the first old one goes.
             check_room(session, sum(size_of(chosen[number]) for number in cuts))
             for done, number in enumerate(cuts, 1):

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import contextlib
-import ctypes
 from dataclasses import asdict, dataclass
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,16 +24,13 @@ import shutil
 
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.bag import sync_directory, write_json
+from ssl_vla_ros.episodes.transaction_exchange import exchange
 from ssl_vla_ros.errors import EpisodeError
 
 STAGING = '.edit'
 _LOCK = '.edit.lock'
 _PLAN = 'plan.json'
 _ASIDE = '.aside'
-#: From <linux/fs.h> and <fcntl.h>.
-_RENAME_EXCHANGE, _AT_FDCWD = 2, -100
-#: What a kernel or file system without an exchange of names answers.
-_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,10 @@ class Step:
     source: str
     target: str
     mark: str = ''
+
+
+class _BusyError(EpisodeError):
+    """A live process edits the session."""
 
 
 class Transaction:
@@ -112,6 +111,8 @@ class Transaction:
 
     def move(self, source: Path, target: Path) -> None:
         """Plan to rename a directory to a name that is free."""
+        if not source.is_dir():
+            raise EpisodeError(f'{source}: is not there any more; nothing was changed')
         if target.exists():
             raise EpisodeError(f'{target}: exists already; move it away first')
         self._steps.append(self._step('move', source, target))
@@ -159,6 +160,8 @@ def settle(session: Path) -> str:
     """
     Finish an edit that was interrupted, or remove what it prepared if it was not decided.
 
+    An edit that a live process is making is left alone.
+
     Returns
     -------
     str
@@ -167,14 +170,17 @@ def settle(session: Path) -> str:
     Raises
     ------
     EpisodeError
-        If another process edits the session, or the plan cannot be read.
+        If the plan cannot be read, or the disk does not let it be carried out.
 
     """
-    if not (session / STAGING).is_dir():
-        return ''
     try:
+        _drop_stale_locks(session)
+        if not (session / STAGING).is_dir():
+            return ''
         with _held(session):
             return _settle(session)
+    except _BusyError:
+        return ''
     except OSError as error:
         raise EpisodeError(
             f'{session / STAGING}: an interrupted edit cannot be finished: {error}') from error
@@ -184,7 +190,6 @@ def _settle(session: Path) -> str:
     staging = session / STAGING
     if not staging.is_dir():
         return ''
-    _drop_stale_locks(session)
     if not pending(session):
         shutil.rmtree(staging)
         return 'removed what an interrupted edit had prepared; nothing was changed'
@@ -241,33 +246,6 @@ def _swap(source: Path, target: Path, mark: str) -> None:
     sync_directory(source.parent)
 
 
-def exchange(first: Path, second: Path) -> bool:
-    """
-    Exchange two names in one step.
-
-    Returns
-    -------
-    bool
-        False, with nothing done, where kernel or file system cannot.
-
-    Raises
-    ------
-    OSError
-        If it fails for another reason.
-
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, 'renameat2'):
-        return False
-    if library.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second),
-                         _RENAME_EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number), str(first), None, str(second))
-
-
 def _mark(directory: Path) -> str:
     try:
         return hashlib.sha256((directory / sessions.INFO_FILE).read_bytes()).hexdigest()
@@ -287,7 +265,7 @@ def _held(session: Path) -> Iterator[None]:
         except BlockingIOError:
             alone = False
         if not alone:
-            raise EpisodeError(
+            raise _BusyError(
                 f'{session}: another process edits this session; wait until it has ended')
         try:
             yield

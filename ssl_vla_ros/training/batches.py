@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from ssl_vla_ros.dataset.pictures import FrameRows
 from ssl_vla_ros.errors import DatasetError
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class FrameSource:
     Parameters
     ----------
     frames
-        One (N, H, W, 3) uint8 array a camera, memory-mapped or not.
+        One (N, H, W, 3) uint8 array a camera, or what is indexed like one.
     rows
         Rows of the training split.
     batch_size, seed
@@ -57,7 +58,7 @@ class FrameSource:
 
     """
 
-    def __init__(self, frames: Sequence[NDArray[np.uint8]], rows: NDArray[np.int64],
+    def __init__(self, frames: Sequence[FrameRows], rows: NDArray[np.int64],
                  batch_size: int, seed: int) -> None:
         if len(rows) == 0:
             raise DatasetError('the training split has no rows; record more episodes')

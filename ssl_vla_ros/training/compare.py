@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_vla_ros.contract import require_compatible
-from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.networks.encoder import Encoder
@@ -21,7 +20,7 @@ from ssl_vla_ros.training.features import encode_rows
 from ssl_vla_ros.training.probes import probe, ProbeResult
 from ssl_vla_ros.training.runs import build_objective, open_run
 from ssl_vla_ros.training.train import probe_targets
-from ssl_vla_ros.training.workspace import cache_directory
+from ssl_vla_ros.training.workspace import open_pictures
 
 #: Rows probed at most, and principal components of the pixels.
 _MOST = 4000
@@ -69,9 +68,9 @@ def probe_table(run_path: Path, data: Path, progress: Callable[[int, int, str], 
     first = np.arange(len(picks[0]))
     last = np.arange(len(picks[0]), len(rows))
     encoder = run.encoder()
-    cache = FrameCache.build(
-        dataset, encoder.height, encoder.width, cache_directory(data) / 'frames', progress)
-    frames = [cache.read(camera, rows) for camera in dataset.camera_names]
+    pictures = open_pictures(
+        run.config, dataset, encoder.height, encoder.width, data, progress)
+    frames = [pictures.read(camera, rows) for camera in dataset.camera_names]
     fresh = build_objective(run.config, run.shape, str(run_path)).get_submodule('encoder')
     assert isinstance(fresh, Encoder)
     sources: dict[str, NDArray[np.float64]] = {

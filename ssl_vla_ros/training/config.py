@@ -20,6 +20,8 @@ T = TypeVar('T')
 
 #: Where the numbers a head is trained on come from.
 FEATURE_SOURCES = ('encoder', 'random', 'imagenet', 'true_pose', 'none')
+#: Where pictures come from: decoded once to the disk, or each time they are wanted.
+PICTURE_SOURCES = ('cache', 'stream')
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class TrainConfig:
     log_every: int = 20               # steps
     encoder: str = ''                 # directory of the run whose frozen encoder is used
     features: str = 'encoder'         # one of FEATURE_SOURCES
+    pictures: str = 'cache'           # one of PICTURE_SOURCES; a run may go on with the other
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # the objective's settings
 
 
@@ -150,6 +153,10 @@ def check_config(config: TrainConfig, where: str) -> None:
         raise ConfigError(
             f'{where}: features is {config.features!r}, must be one of '
             f'{", ".join(FEATURE_SOURCES)}{suggestion(config.features, FEATURE_SOURCES)}')
+    if config.pictures not in PICTURE_SOURCES:
+        raise ConfigError(
+            f'{where}: pictures is {config.pictures!r}, must be cache or stream'
+            f'{suggestion(config.pictures, PICTURE_SOURCES)}')
     if config.precision not in ('32-true', 'bf16-mixed', '16-mixed'):
         raise ConfigError(
             f'{where}: precision is {config.precision!r}, must be 32-true, bf16-mixed or 16-mixed')

@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import fcntl
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.contract import Contract
-from ssl_vla_ros.dataset.cache import FrameCache
+from ssl_vla_ros.dataset.feature_table import FeatureKey, make_table
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.pictures import FrameRows, Pictures
 from ssl_vla_ros.errors import DatasetError
 from ssl_vla_ros.networks.encoder import Encoder
 import torch
@@ -34,8 +33,7 @@ def encoder_digest(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-@torch.no_grad()
-def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
+def encode_rows(encoder: Encoder, frames: Sequence[FrameRows],
                 progress: Callable[[int, int, str], None] | None = None,
                 batch: int | None = None) -> NDArray[np.float32]:
     """
@@ -54,58 +52,68 @@ def encode_rows(encoder: Encoder, frames: Sequence[NDArray[np.uint8]],
 
     """
     batch = batch or encoder.rows_at_once
+    count = len(frames[0])
+    table = np.empty((count, encoder.tokens, encoder.dim), dtype=np.float32)
+    for start in range(0, count, batch):
+        stop = min(start + batch, count)
+        table[start:stop] = _encode(encoder, frames, start, stop)
+        if progress is not None:
+            progress(stop, count, 'features')
+    return table
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, frames: Sequence[FrameRows], start: int, stop: int
+            ) -> NDArray[np.float32]:
     training = encoder.training
     encoder.eval()
     # While an encoder is trained, it may live on an accelerator; pictures never do.
     device = next((value.device for value in encoder.state_dict().values()), torch.device('cpu'))
-    count = len(frames[0])
-    table = np.empty((count, encoder.tokens, encoder.dim), dtype=np.float32)
-    for start in range(0, count, batch):
-        images = np.stack([camera[start:start + batch] for camera in frames], axis=1)
-        features = encoder(torch.from_numpy(images).to(device))
-        table[start:start + batch] = features.float().cpu().numpy()
-        if progress is not None:
-            progress(min(start + batch, count), count, 'features')
+    images = np.stack([camera[start:stop] for camera in frames], axis=1)
+    features: NDArray[np.float32] = encoder(
+        torch.from_numpy(images).to(device)).float().cpu().numpy()
     encoder.train(training)
-    return table
+    return features
 
 
-def feature_table(encoder: Encoder, dataset: Dataset, cache: FrameCache, directory: Path,
+def feature_table(encoder: Encoder, dataset: Dataset,
+                  pictures: Pictures | Callable[[], Pictures], directory: Path,
                   progress: Callable[[int, int, str], None] | None = None
                   ) -> NDArray[np.float32]:
     """
     Features of a dataset, from disk where the same encoder saw the same dataset before.
 
-    The key is the hash of weights, size and dataset: a retrained encoder never meets old features.
+    The key is made of weights, size and dataset: a retrained encoder never meets old features.
+
+    Parameters
+    ----------
+    encoder, dataset
+        Whose features, of what.
+    pictures
+        The dataset's, in the encoder's size; or what opens them, called only if a row must be
+        encoded: with a finished table no picture is needed.
+    directory
+        Where tables are kept. One that was interrupted is gone on with.
+    progress
+        Told (rows done, rows, what).
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, tokens, dim) float32, not writable.
+
     """
-    key = hashlib.sha256(json.dumps([
-        encoder_digest(encoder), dataset.digest(), encoder.height, encoder.width
-    ]).encode()).hexdigest()[:24]
-    path = directory / f'{key}.npy'
-    shape = (dataset.num_rows, encoder.tokens, encoder.dim)
-    directory.mkdir(parents=True, exist_ok=True)
-    # Runs that start together want the same table: one makes it, the others wait for it.
-    with (directory / '.lock').open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stored = _stored_table(path)
-        if stored is not None and stored.shape == shape and stored.dtype == np.float32:
-            return stored
-        table = encode_rows(
-            encoder, [cache.frames(camera) for camera in dataset.camera_names], progress)
-        part = path.with_suffix('.part')
-        with part.open('wb') as file:
-            np.save(file, table)
-        part.replace(path)
-    return table
+    key = FeatureKey(dataset.digest(), encoder_digest(encoder), encoder.height, encoder.width,
+                     (dataset.num_rows, encoder.tokens, encoder.dim))
+    frames: list[FrameRows] = []
 
+    def encode(start: int, stop: int) -> NDArray[np.float32]:
+        if not frames:
+            opened = pictures if isinstance(pictures, Pictures) else pictures()
+            frames.extend(opened.frames(camera) for camera in dataset.camera_names)
+        return _encode(encoder, frames, start, stop)
 
-def _stored_table(path: Path) -> NDArray[np.float32] | None:
-    """Return the table in a file; None if there is none, or it was cut off while written."""
-    try:
-        found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found
+    return make_table(directory, key, encode, encoder.rows_at_once, progress)
 
 
 def fold_quarter_turns(yaw: NDArray[np.float64]) -> NDArray[np.float64]:

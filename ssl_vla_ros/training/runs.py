@@ -35,9 +35,9 @@ CHECKPOINT_FILE = 'checkpoint.safetensors'
 
 
 def config_digest(config: TrainConfig) -> str:
-    """SHA-256 of a configuration's content; threads change the speed of a run, not its meaning."""
+    """SHA-256 of a configuration's content, less what changes the speed of a run alone."""
     content = dataclasses.asdict(config)
-    del content['threads']
+    del content['threads'], content['pictures']
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

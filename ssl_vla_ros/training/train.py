@@ -51,7 +51,7 @@ def probe_targets(dataset: Dataset) -> tuple[NDArray[np.float64], list[str]]:
 
 def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500) -> dict[str, float]:
     """Deviation, RankMe and R² of an encoder on at most ``most`` rows of each split."""
-    assert work.cache is not None
+    assert work.pictures is not None
     targets, names = probe_targets(work.dataset)
     picks = []
     for episodes in (work.train, work.held_out):
@@ -59,7 +59,7 @@ def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500) -> dict[s
         picks.append(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)])
     rows = np.concatenate(picks)
     features = encode_rows(
-        encoder, [work.cache.read(camera, rows) for camera in work.dataset.camera_names])
+        encoder, [work.pictures.read(camera, rows) for camera in work.dataset.camera_names])
     result = probe(
         features.reshape(len(rows), -1).astype(np.float64), targets[rows],
         np.arange(len(picks[0])), np.arange(len(picks[0]), len(rows)), names)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from ssl_vla_ros.contract import require_compatible
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.pictures import Pictures
 from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.dataset.streaming import FrameStream
 from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.networks.backbone import ImageNetEncoder
 from ssl_vla_ros.networks.encoder import Encoder
@@ -34,7 +37,7 @@ class Workspace:
 
     dataset: Dataset
     config: TrainConfig
-    cache: FrameCache | None
+    pictures: Pictures | None
     train: list[int]
     held_out: list[int]
     shape: DataShape
@@ -47,6 +50,14 @@ def cache_directory(data: Path) -> Path:
     """Where decoded frames and features of a dataset are kept: beside it, never in it."""
     whole = Path(os.path.abspath(data))  # '.' has no name to add to
     return whole.with_name(whole.name + '.cache')
+
+
+def open_pictures(config: TrainConfig, dataset: Dataset, height: int, width: int, data: Path,
+                  progress: Callable[[int, int, str], None] | None = None) -> Pictures:
+    """Give a dataset's pictures as the configuration wants them, decoded before or each time."""
+    if config.pictures == 'stream':
+        return FrameStream(dataset, height, width)
+    return FrameCache.build(dataset, height, width, cache_directory(data) / 'frames', progress)
 
 
 def frozen_encoder(config: TrainConfig, dataset: Dataset, where: str) -> Encoder | None:
@@ -87,9 +98,10 @@ def _features(config: TrainConfig, dataset: Dataset, where: str, data: Path
             return np.zeros((dataset.num_rows, 0, 0), dtype=np.float32), 'none'
         pose = scene_pose(dataset.contract, dataset.column('observation.evaluation'))
         return pose[:, None, :], 'true_pose'
-    cache = FrameCache.build(
-        dataset, encoder.height, encoder.width, cache_directory(data) / 'frames')
-    table = feature_table(encoder, dataset, cache, cache_directory(data) / 'features')
+    height, width = encoder.height, encoder.width
+    table = feature_table(
+        encoder, dataset, lambda: open_pictures(config, dataset, height, width, data),
+        cache_directory(data) / 'features')
     return table, encoder_digest(encoder)
 
 
@@ -117,13 +129,12 @@ def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
     cameras = len(dataset.camera_names)
     states, actions = len(contract.state_names), len(contract.action_names)
     if spec.data == 'frames':
-        cache = FrameCache.build(
-            dataset, config.height, config.width, cache_directory(data) / 'frames')
+        pictures = open_pictures(config, dataset, config.height, config.width, data)
         source: BatchSource = FrameSource(
-            [cache.frames(camera) for camera in dataset.camera_names],
+            [pictures.frames(camera) for camera in dataset.camera_names],
             episode_rows(dataset.lengths, train), config.batch_size, config.seed)
         shape = DataShape(cameras, config.height, config.width, states, actions)
-        return Workspace(dataset, config, cache, train, held_out, shape, source, None, '')
+        return Workspace(dataset, config, pictures, train, held_out, shape, source, None, '')
     features, digest = _features(config, dataset, where, data)
     table = Table(features, dataset.column('observation.state').astype(np.float32),
                   dataset.column('action').astype(np.float32), tuple(dataset.lengths))

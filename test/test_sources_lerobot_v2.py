@@ -1,6 +1,6 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Importing LeRobot v2.0: a real dataset with its faults, and small ones with worse."""
+"""Importing LeRobot v2.0 and v2.1: a real dataset with its faults, small ones with worse."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ssl_vla_ros.dataset.import_lerobot_v2 import import_lerobot, ImportReport
+from ssl_vla_ros.contract import parse_contract
+from ssl_vla_ros.dataset.importing import import_dataset, ImportReport
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.sources.base import ImportOptions
+from ssl_vla_ros.dataset.sources.lerobot_common import camera_names
+from ssl_vla_ros.dataset.sources.lerobot_v2 import open_lerobot_v2
 from ssl_vla_ros.dataset.video import encode_video, read_frames
 from ssl_vla_ros.errors import DatasetError
 
@@ -26,18 +30,24 @@ KEY = 'observation.images.top'
 ROWS = (8, 6, 7)
 
 
+def import_v2(source: Path, out: Path, **options: Any) -> ImportReport:
+    """Import in this process, with the encoder that every machine has."""
+    return import_dataset(source, out, encoder='libx264', options=ImportOptions(**options))
+
+
 @pytest.fixture(scope='module')
 def gr1(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, ImportReport]:
     if not GR1.is_dir():
         pytest.skip(f'{GR1} is not there')
     out = tmp_path_factory.mktemp('gr1') / 'out'
-    report = import_lerobot(GR1, out)
+    report = import_v2(GR1, out)
     return Dataset.open(out), report
 
 
 def test_the_real_dataset_is_kept_whole(gr1: tuple[Dataset, ImportReport]) -> None:
     dataset, report = gr1
-    assert report.kept == [0, 1, 2, 3, 4]
+    assert report.kind == 'LeRobot v2.0'
+    assert report.kept == [f'episode {number}' for number in range(5)]
     assert report.refused == []
     assert dataset.lengths == [416, 470, 470, 412, 328]
     assert dataset.camera_names == ('ego_view',)
@@ -116,8 +126,8 @@ def make(root: Path, edit: Callable[[int, dict[str, Any]], None] | None = None,
 
 
 def test_a_faultless_dataset_has_one_note_about_names(tmp_path: Path) -> None:
-    report = import_lerobot(make(tmp_path / 'src'), tmp_path / 'out')
-    assert report.kept == [0, 1, 2]
+    report = import_v2(make(tmp_path / 'src'), tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 1', 'episode 2']
     assert len(report.problems) == 1
     assert 'observation.state.names does not name 2' in report.problems[0]
     dataset = Dataset.open(tmp_path / 'out')
@@ -131,7 +141,7 @@ def test_a_faultless_dataset_has_one_note_about_names(tmp_path: Path) -> None:
 def test_success_is_read_where_it_is_said(tmp_path: Path) -> None:
     def edit(number: int, columns: dict[str, Any]) -> None:
         columns['next.success'] = [False] * (ROWS[number] - 1) + [number == 1]
-    report = import_lerobot(make(tmp_path / 'src', edit), tmp_path / 'out')
+    report = import_v2(make(tmp_path / 'src', edit), tmp_path / 'out')
     assert Dataset.open(tmp_path / 'out').success == [False, True, False]
     assert "a column 'next.success' that info.json does not declare" in report.text()
 
@@ -154,10 +164,10 @@ def _set(name: str, value: Callable[[int], Any]) -> Callable[[int, dict[str, Any
 ])
 def test_an_episode_with_bad_rows_is_refused_and_the_others_kept(
         tmp_path: Path, edit: Callable[[int, dict[str, Any]], None], reason: str) -> None:
-    report = import_lerobot(make(tmp_path / 'src', edit), tmp_path / 'out')
-    assert report.kept == [0, 2]
-    ((number, said),) = report.refused
-    assert number == 1
+    report = import_v2(make(tmp_path / 'src', edit), tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 2']
+    ((name, said),) = report.refused
+    assert name == 'episode 1'
     with pytest.raises(DatasetError, match=reason):
         raise DatasetError(said)
     assert Dataset.open(tmp_path / 'out').lengths == [8, 7]
@@ -168,13 +178,13 @@ def test_a_video_with_another_count_refuses_its_episode(tmp_path: Path, count: i
     root = make(tmp_path / 'src')
     encode_video(root / f'videos/chunk-000/{KEY}/episode_000001.mp4',
                  [picture(row, 'front') for row in range(count)], 10)
-    report = import_lerobot(root, tmp_path / 'out')
-    assert report.kept == [0, 2]
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 2']
     assert f'the video has {count} pictures, its episode 6 rows' in report.refused[0][1]
 
 
 @pytest.mark.parametrize(('damage', 'reason'), [
-    (lambda path: path.unlink(), 'the video is missing'),
+    (lambda path: path.unlink(), 'the file is missing'),
     (lambda path: path.write_bytes(path.read_bytes()[:-500]), 'does not decode'),
     (lambda path: encode_video(path, [np.zeros((16, 16, 3), np.uint8)] * 6, 10), 'is 16x16'),
     (lambda path: encode_video(path, [picture(row, 'front') for row in range(6)], 5),
@@ -184,8 +194,8 @@ def test_a_bad_video_refuses_its_episode(
         tmp_path: Path, damage: Callable[[Path], object], reason: str) -> None:
     root = make(tmp_path / 'src')
     damage(root / f'videos/chunk-000/{KEY}/episode_000001.mp4')
-    report = import_lerobot(root, tmp_path / 'out')
-    assert report.kept == [0, 2]
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 2']
     assert reason in report.refused[0][1]
 
 
@@ -195,12 +205,12 @@ def test_lengths_and_lists_are_held_against_the_files(tmp_path: Path) -> None:
     lines[1] = lines[1].replace('"length": 6', '"length": 5')
     lines[2] = lines[2].replace('"episode_index": 2', '"episode_index": 5')
     (root / 'meta/episodes.jsonl').write_text('\n'.join(lines))
-    report = import_lerobot(root, tmp_path / 'out')
-    assert report.kept == [0]
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0']
     reasons = dict(report.refused)
-    assert 'has 6 rows, meta/episodes.jsonl says 5' in reasons[1]
-    assert 'does not list this episode' in reasons[2]
-    assert 'cannot read this Parquet file' in reasons[5]
+    assert 'has 6 rows, meta/episodes.jsonl says 5' in reasons['episode 1']
+    assert 'does not list this episode' in reasons['episode 2']
+    assert 'episode_000005.parquet: the file is missing' in reasons['episode 5']
     assert 'total_frames is 999' in report.text()
 
 
@@ -222,16 +232,16 @@ def test_odd_groups_are_told_and_not_used(
         tmp_path: Path, modality: dict[str, Any], words: str) -> None:
     root = make(tmp_path / 'src')
     (root / 'meta' / 'modality.json').write_text(json.dumps(modality))
-    report = import_lerobot(root, tmp_path / 'out')
-    assert report.kept == [0, 1, 2]
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 1', 'episode 2']
     assert words in report.text()
 
 
 def test_odd_splits_and_tasks_are_told(tmp_path: Path) -> None:
     root = make(tmp_path / 'src', splits=['train'])
     change_line(root, 'episodes.jsonl', 'tasks', 'close')
-    report = import_lerobot(root, tmp_path / 'out')
-    assert report.kept == [0, 1, 2]
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 1', 'episode 2']
     assert "splits is ['train'], no mapping" in report.text()
     assert 'tasks is no list: taken as one sentence' in report.text()
 
@@ -245,7 +255,7 @@ def test_numbers_that_are_none_are_named_with_their_line(
     root = make(tmp_path / 'src')
     change_line(root, name, key, value)
     with pytest.raises(DatasetError) as caught:
-        import_lerobot(root, tmp_path / 'out')
+        import_v2(root, tmp_path / 'out')
     assert f'{name}: line 2: {key} is {value!r}, must be a whole number' in str(caught.value)
 
 
@@ -255,7 +265,7 @@ def test_a_declared_size_that_is_wrong_is_told(tmp_path: Path) -> None:
     info = json.loads(path.read_text())
     info['features'][KEY]['shape'] = [480, 640, 3]
     path.write_text(json.dumps(info))
-    report = import_lerobot(root, tmp_path / 'out')
+    report = import_v2(root, tmp_path / 'out')
     assert 'the videos are 32x48' in report.text()
 
 
@@ -263,25 +273,138 @@ def test_a_declared_size_that_is_wrong_is_told(tmp_path: Path) -> None:
     ({'codebase_version': 'v1.6'}, "codebase_version is 'v1.6', must be one of v2.0, v2.1"),
     ({'fps': 29.97}, 'fps is 29.97, must be a whole number'),
     ({'data_path': '/etc/{secret}'}, 'data_path is .* names no file'),
-    ({'features': {}}, "features lacks 'observation.state'"),
+    ({'features': {}}, "features has neither a camera with videos nor 'observation.state'"),
+    ({'fps': True}, 'fps is True, must be a whole number'),
+    ({'data_path': '../{episode_index}.parquet'}, 'data_path is .* names no file'),
     ({'chunks_size': 'many'}, "chunks_size is 'many', must be a whole number above 0"),
 ])
 def test_a_source_that_cannot_be_used_says_why(
         tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     root = make(tmp_path / 'src', **change)
     with pytest.raises(DatasetError, match=reason):
-        import_lerobot(root, tmp_path / 'out')
+        import_v2(root, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
 def test_a_source_without_a_usable_episode_leaves_nothing(tmp_path: Path) -> None:
     def edit(number: int, columns: dict[str, Any]) -> None:
         columns['action'] = [[1.0]] * ROWS[number]
-    with pytest.raises(DatasetError, match='none of the 3 episodes can be used; the first'):
-        import_lerobot(make(tmp_path / 'src', edit), tmp_path / 'out')
+    with pytest.raises(DatasetError, match='none of the 3 episodes can be used:'):
+        import_v2(make(tmp_path / 'src', edit), tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
 def test_no_dataset_at_all(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r'info\.json: cannot read it'):
-        import_lerobot(tmp_path, tmp_path / 'out')
+        open_lerobot_v2(tmp_path, ImportOptions())
+
+
+def test_worker_processes_give_the_same_dataset(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src', codebase_version='v2.1')
+    alone = import_v2(root, tmp_path / 'alone')
+    both = import_dataset(root, tmp_path / 'both', workers=2, encoder='libx264')
+    assert both.kind == 'LeRobot v2.1'
+    assert both.digest == alone.digest
+    assert both.problems == alone.problems
+
+
+def test_lists_whose_lengths_add_up_are_still_refused(tmp_path: Path) -> None:
+    """One value too few in a row and one too many in another: the count alone is right."""
+    edit = _set('action', lambda rows: [[1.0] * 2, [1.0] * 4] + [[1.0] * 3] * (rows - 2))
+    report = import_v2(make(tmp_path / 'src', edit), tmp_path / 'out')
+    ((name, said),) = report.refused
+    assert name == 'episode 1'
+    assert said.endswith('episode_000001.parquet: action: has rows of different lengths')
+
+
+def test_an_episode_without_words_takes_the_user_s(tmp_path: Path) -> None:
+    edit = _set('task_index', lambda rows: [7] * rows)
+    report = import_v2(make(tmp_path / 'src', edit), tmp_path / 'out', task='wipe the table')
+    assert report.refused == []
+    assert Dataset.open(tmp_path / 'out').episode_tasks == ['open', 'wipe the table', 'open']
+    assert 'the task is the one given with --task (episodes 1)' in report.text()
+
+
+def change_features(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = root / 'meta/info.json'
+    info = json.loads(path.read_text())
+    edit(info['features'])
+    path.write_text(json.dumps(info))
+
+
+def test_episodes_without_state_and_action_are_pictures_alone(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src')
+    change_features(root, lambda features: (features.pop('observation.state'),
+                                            features.pop('action')))
+    report = import_v2(root, tmp_path / 'out')
+    assert report.kept == ['episode 0', 'episode 1', 'episode 2']
+    assert "features lacks 'action': the episodes have no action" in report.text()
+    dataset = Dataset.open(tmp_path / 'out')
+    assert dataset.contract.state == dataset.contract.action == ()
+    assert dataset.frames('top', 2).shape == (7, 32, 48, 3)
+
+
+def test_depth_and_pictures_in_parquet_are_left_out_with_a_word(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src')
+    depth = {'dtype': 'video', 'shape': [32, 48, 1], 'info': {'video.is_depth_map': True}}
+    inside = {'dtype': 'image', 'shape': [32, 48, 3]}
+    change_features(root, lambda features: features.update(
+        {'observation.images.depth': depth, 'observation.images.inside': inside}))
+    report = import_v2(root, tmp_path / 'out')
+    assert Dataset.open(tmp_path / 'out').camera_names == ('top',)
+    assert 'observation.images.depth: depth, no picture: left out' in report.problems
+    assert ('observation.images.inside: pictures inside of Parquet files are not read: left out'
+            in report.problems)
+    assert report.left_out == ['observation.images.depth', 'observation.images.inside']
+
+
+def test_cameras_whose_names_become_one_stay_two() -> None:
+    assert camera_names(['observation.images.a-b', 'observation.images.a_b', 'left']) == {
+        'observation.images.a-b': 'a_b', 'observation.images.a_b': 'a_b_2', 'left': 'left'}
+
+
+def test_a_contract_chooses_cameras_and_values_by_name(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src')
+    stream = {'topic': 'command', 'type': 'std_msgs/Float64MultiArray'}
+    contract = {'robot': 'mine', 'rate_hz': 10, 'cameras': {
+        'top': {'topic': 'top', 'type': 'sensor_msgs/Image', 'height': 16, 'width': 24}},
+        'state': [], 'action': [stream | {'names': ['z', 'x']}]}
+    report = import_v2(root, tmp_path / 'out', contract=parse_contract(contract, 'mine.yaml'))
+    assert report.left_out == ['observation.state (state_0, state_1)', 'action (y)']
+    dataset = Dataset.open(tmp_path / 'out')
+    source = pq.read_table(root / 'data/chunk-000/episode_000000.parquet')
+    values = np.array(source.column('action').to_pylist(), dtype=np.float32)
+    np.testing.assert_array_equal(dataset.column('action')[:8], values[:, [2, 0]])
+    assert dataset.frames('top', 0).shape == (8, 16, 24, 3)
+    contract['action'] = [stream | {'names': ['gripper']}]
+    with pytest.raises(DatasetError, match=r'lacks what mine\.yaml names: action gripper; it has'):
+        open_lerobot_v2(root, ImportOptions(contract=parse_contract(contract, 'mine.yaml')))
+    contract |= {'action': [], 'rate_hz': 20}
+    with pytest.raises(DatasetError, match=r'has 10 rows a second, mine\.yaml says rate_hz: 20'):
+        open_lerobot_v2(root, ImportOptions(contract=parse_contract(contract, 'mine.yaml')))
+
+
+def test_a_rate_that_is_not_the_source_s_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match='has 10 rows a second, --rate says 5; rows are taken'):
+        open_lerobot_v2(make(tmp_path / 'src'), ImportOptions(rate_hz=5))
+
+
+def test_a_dead_episode_is_told_by_name(tmp_path: Path) -> None:
+    edit = _set('action', lambda rows: [[1.0, 2.0, 3.0]] * rows)
+    source = open_lerobot_v2(make(tmp_path / 'src', edit), ImportOptions())
+    notes = [job.load(source.contract).notes for job in source.jobs]
+    assert notes == [(), ('action: not one of its 3 values changes in the whole episode: is this '
+                          'recording dead?',), ()]
+
+
+def test_a_changed_file_is_another_episode(tmp_path: Path) -> None:
+    root = make(tmp_path / 'src')
+    before = [job.fingerprint() for job in open_lerobot_v2(root, ImportOptions()).jobs]
+    assert len(set(before)) == 3
+    path = root / 'data/chunk-000/episode_000001.parquet'
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, 'action', pa.array([[0.0, 1.0, 2.0]] * 6)), path)
+    after = [job.fingerprint() for job in open_lerobot_v2(root, ImportOptions()).jobs]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
+    other = [job.fingerprint() for job in open_lerobot_v2(root, ImportOptions(task='x')).jobs]
+    assert not set(other) & set(after)
