@@ -27,6 +27,7 @@ import tempfile
 from typing import Any
 
 import rclpy
+from rclpy.utilities import ok
 from record_publishers import CONTENTS
 from record_rig import Load, Rig, ROOT, set_environment, Span
 from ssl_vla_ros.episodes.reader import Episode
@@ -270,7 +271,9 @@ def main() -> int:
         if options.ceiling:
             result['details']['ceiling'] = ceiling(load, options)
     finally:
-        rclpy.try_shutdown()
+        # A signal may have done it.
+        if ok():
+            rclpy.shutdown()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + '\n')
     print(f'written to {options.out}')

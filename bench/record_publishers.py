@@ -39,7 +39,7 @@ _BURST_S = 0.05
 
 
 def scene(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw a scene (height, 2 * width, 3): light, texture, and things with edges."""
+    """Draw light, texture and things with edges: shape (height, 2 * width, 3)."""
     picture = np.zeros((height, 2 * width, 3), np.float32)
     for cell, weight in ((160, 45.0), (40, 12.0), (10, 2.0)):
         # Light and dark more than colours.

@@ -231,7 +231,7 @@ class Rig:
 
     @property
     def log(self) -> str:
-        """What the recorder has printed."""
+        """Read what the recorder has printed."""
         return Path(self._log.name).read_text(errors='replace')
 
     def call(self, name: str) -> Any:

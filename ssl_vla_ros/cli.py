@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from ssl_vla_ros.cli_dataset import add_dataset_commands
+from ssl_vla_ros.cli_episodes import add_episode_commands
 from ssl_vla_ros.cli_nodes import add_node_commands
 from ssl_vla_ros.cli_text import positive, progress_bar
 from ssl_vla_ros.errors import sentence_of, UserError
@@ -24,28 +25,6 @@ INTERRUPTED = 130
 def _demo(options: argparse.Namespace) -> int:
     from ssl_vla_ros.demo.run import run_demo
     return run_demo(options.out, options.quick)
-
-
-def _episodes_list(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.episodes.reader import Episode, list_episodes
-    paths = list_episodes(options.session)
-    for path in paths:
-        info = Episode.open(path).info
-        outcome = {True: 'success', False: 'failure', None: '-'}[info['success']]
-        messages = sum(account['written'] for account in info['counts'].values())
-        print(f'{path.name}  {info["status"]:<10} {outcome:<8} {info["duration_s"]:6.1f} s '
-              f'{messages:7d} messages  {info["task"]}')
-    print(f'{len(paths)} episodes in {options.session}')
-    return 0
-
-
-def _episodes_recover(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.episodes.recover import recover_session
-    found = recover_session(options.session)
-    for item in found:
-        print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
-    print(f'{len(found)} unfinished episodes in {options.session}')
-    return 0
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -144,13 +123,7 @@ def make_parser() -> argparse.ArgumentParser:
     part.add_argument('--quick', action='store_true', help='small: shows that everything runs')
     part.add_argument('--out', type=Path, default=Path('out/demo'))
 
-    episodes = groups.add_parser('episodes', help='recorded episodes').add_subparsers(
-        dest='action', required=True, metavar='ACTION')
-    part = command(episodes, 'list', _episodes_list, 'what a session holds')
-    part.add_argument('session', type=Path)
-    part = command(episodes, 'recover', _episodes_recover, 'finish what a killed recorder left')
-    part.add_argument('session', type=Path)
-
+    add_episode_commands(command, groups)
     add_dataset_commands(command, groups)
     part = command(groups, 'train', _train, 'train an encoder, a world model or a head')
     part.add_argument('--config', type=Path, required=True, help='a file of config/train/')

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
+from ssl_vla_ros.cli_episodes import check
 from ssl_vla_ros.cli_text import AddCommand, numbers, positive, progress_bar, table
+
+if TYPE_CHECKING:
+    from ssl_vla_ros.dataset.sources.base import ImportOptions
 
 _NEXT = '\nNext: ssl_vla train --config config/train/keypoints.yaml --data {} --out RUN'
 
@@ -28,14 +32,21 @@ def add_dataset_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('source', type=Path, help='LeRobot v2.0, v2.1, v3.0; rosbag2; RLDS; HDF5 of '
                       'robomimic or ALOHA; videos; npz')
     part.add_argument('out', type=Path)
-    part.add_argument('--contract', type=Path, help='robot contract; needed for bags')
-    part.add_argument('--rate', type=positive, help='rows a second, where the source has no rate')
-    part.add_argument('--task', default='', help='what was done, for episodes without words')
-    part.add_argument('--robot', default='', help='name of the robot, where there is none')
+    _add_import_options(part)
     _add_writing(part)
     part = command(dataset, 'info', _info, 'what a dataset holds')
     part.add_argument('dataset', type=Path)
     part.add_argument('--verify', action='store_true', help='compute every digest anew')
+    part = command(dataset, 'check', _check, 'a verdict an episode, with reasons; status 1 if any '
+                   'is refused')
+    part.add_argument('place', type=Path, metavar='DATASET',
+                      help='of ours, or of any format that import reads')
+    _add_import_options(part)
+    part.add_argument('--thresholds', type=Path, metavar='FILE',
+                      help='YAML with other bounds (docs/quality.md)')
+    part.add_argument('--json', type=Path, metavar='FILE', help='write the verdicts there, too')
+    part.add_argument('--workers', type=positive,
+                      help='processes at the same time; default: one a processor core')
     part = command(dataset, 'stats', _stats, 'exact statistics of every feature')
     part.add_argument('dataset', type=Path)
     part.add_argument('--json', type=Path, help='write them to a file, too')
@@ -52,6 +63,23 @@ def add_dataset_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('--episodes', action='append', metavar='NAME=3,5-9', default=[],
                       help='episodes of OUT/NAME; may be given several times')
     part.add_argument('--overwrite', action='store_true', help='replace datasets that are there')
+
+
+def _add_import_options(part: argparse.ArgumentParser) -> None:
+    part.add_argument('--contract', type=Path, help='robot contract; needed for bags')
+    part.add_argument('--rate', type=positive, help='rows a second, where the source has no rate')
+    part.add_argument('--task', default='', help='what was done, for episodes without words')
+    part.add_argument('--robot', default='', help='name of the robot, where there is none')
+
+
+def import_options(options: argparse.Namespace) -> ImportOptions:
+    """Give what a user says of a foreign source."""
+    from ssl_vla_ros.contract import load_contract
+    from ssl_vla_ros.dataset.sources.base import ImportOptions
+    from ssl_vla_ros.places import own_file
+    contract = load_contract(own_file(options.contract)) if options.contract else None
+    return ImportOptions(contract=contract, rate_hz=options.rate, task=options.task,
+                         robot=options.robot)
 
 
 def _add_writing(part: argparse.ArgumentParser) -> None:
@@ -85,20 +113,19 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.contract import load_contract
     from ssl_vla_ros.dataset.importing import import_dataset
-    from ssl_vla_ros.dataset.sources.base import ImportOptions
-    from ssl_vla_ros.places import own_file
-    contract = load_contract(own_file(options.contract)) if options.contract else None
     report = import_dataset(
         options.source, options.out, progress=progress_bar, overwrite=options.overwrite,
-        options=ImportOptions(contract=contract, rate_hz=options.rate, task=options.task,
-                              robot=options.robot),
-        workers=_workers(options), encoder=options.encoder,
+        options=import_options(options), workers=_workers(options), encoder=options.encoder,
         keep_constant=options.keep_constant)
     print(report.text())
     print(_NEXT.format(options.out))
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    options.import_options = import_options(options)
+    return check(options)
 
 
 def _info(options: argparse.Namespace) -> int:

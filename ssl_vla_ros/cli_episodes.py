@@ -25,7 +25,7 @@ def add_episode_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('session', type=Path)
     part = command(episodes, 'recover', _recover, 'finish what a killed recorder or edit left')
     part.add_argument('session', type=Path)
-    part = command(episodes, 'check', _check, 'a verdict an episode, with reasons; status 1 if '
+    part = command(episodes, 'check', check, 'a verdict an episode, with reasons; status 1 if '
                    'any is refused')
     part.add_argument('place', type=Path, metavar='DIR',
                       help='a session, one episode, or a LeRobot dataset')
@@ -111,12 +111,13 @@ def _recover(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
+    """Judge a session, an episode or a dataset; 1 if anything is refused."""
     from ssl_vla_ros.episodes.bag import write_json
     from ssl_vla_ros.episodes.check import load_thresholds
     from ssl_vla_ros.quality.summary import summary_text, to_json, verdicts_text
     thresholds = load_thresholds(options.thresholds)
-    is_dataset = (options.place / _DATASET).is_file()
+    is_dataset = options.command == 'dataset' or (options.place / _DATASET).is_file()
     verdicts, labels = (_judge_dataset if is_dataset else _judge_session)(options, thresholds)
     print(verdicts_text(verdicts))
     print(f'\n{summary_text(verdicts, labels)}')
@@ -142,6 +143,7 @@ def _judge_dataset(options: argparse.Namespace, thresholds: Any) -> tuple[list[A
     from ssl_vla_ros.episodes.check_pool import default_workers
     found = check_dataset(
         options.place, thresholds, workers=options.workers or default_workers(),
+        options=getattr(options, 'import_options', None),
         told=lambda done, total, verdict: progress_bar(done, total, 'check'))
     return list(found.verdicts), [
         verdict.name.removeprefix('episode ') for verdict in found.verdicts]

@@ -203,13 +203,15 @@ def parse_contract(data: object, source: str) -> Contract:
                 'remove it')
         types[item.topic] = item.type
     sync_part = Section(root.data.get('sync', {}), source, 'sync', (
-        'image', 'state', 'action', 'max_skew_s', 'max_flagged_fraction'))
+        'image', 'state', 'action', 'max_skew_s', 'max_flagged_fraction', 'on_gap', 'min_run_s'))
     sync = Sync(
         image=sync_part.choice('image', ('nearest',), 'nearest'),
         state=sync_part.choice('state', ('linear', 'nearest'), 'linear'),
         action=sync_part.choice('action', ('next', 'nearest'), 'next'),
         max_skew_s=sync_part.number('max_skew_s', 0.05, above=0.0),
-        max_flagged_fraction=sync_part.number('max_flagged_fraction', 0.1, low=0.0))
+        max_flagged_fraction=sync_part.number('max_flagged_fraction', 0.1, low=0.0),
+        on_gap=sync_part.choice('on_gap', ('refuse', 'split'), 'refuse'),
+        min_run_s=sync_part.number('min_run_s', 1.0, above=0.0))
     limits = _limits(root, action, state) if 'limits' in root.data else None
     return Contract(
         robot=root.text('robot', re.compile(r'[A-Za-z0-9_.\-]+'), 'a name such as sim_ur5e'),

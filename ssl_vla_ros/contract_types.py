@@ -78,6 +78,10 @@ class Sync:
     action: str = 'next'
     max_skew_s: float = 0.05
     max_flagged_fraction: float = 0.1
+    #: What becomes of an episode with more flagged ticks: ``refuse``, or ``split`` into its runs
+    #: of at least ``min_run_s`` seconds without one.
+    on_gap: str = 'refuse'
+    min_run_s: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,10 @@ class Contract:
             'sync': {
                 'image': self.sync.image, 'state': self.sync.state, 'action': self.sync.action,
                 'max_skew_s': self.sync.max_skew_s,
-                'max_flagged_fraction': self.sync.max_flagged_fraction},
+                'max_flagged_fraction': self.sync.max_flagged_fraction}
+            # Only where it says so: the digests of contracts without it stay as they are.
+            | ({'on_gap': self.sync.on_gap, 'min_run_s': self.sync.min_run_s}
+               if self.sync.on_gap != 'refuse' else {}),
         }
         for part in ('state', 'action', 'evaluation'):
             data[part] = [

@@ -28,8 +28,8 @@ os.fsync = fsync
 from ssl_vla_ros.nodes.recorder import main
 sys.exit(main())
 """
-#: A recorder whose system clock jumps when it gets SIGUSR1, each time by the next of the seconds in
-#: the first argument. Setting the real clock would set it for the whole machine.
+#: A recorder whose system clock jumps when it gets SIGUSR1, each time by the next of the seconds
+#: in the first argument. Setting the real clock would set it for the whole machine.
 JUMPING_CLOCK = """
 import signal, sys, time
 jumps, real, off = [float(word) for word in sys.argv.pop(1).split(',')], time.time_ns, [0]
@@ -107,7 +107,7 @@ def resident_bytes(pid: int) -> int:
 
 @contextlib.contextmanager
 def crashing() -> Iterator[Callable[[subprocess.Popen[str]], None]]:
-    """Give what kills a process; at the end, removes the shared memory that it could not remove."""
+    """Give what kills a process; in the end, removes the shared memory that such a one leaves."""
     left: set[str] = set()
 
     def crash(process: subprocess.Popen[str]) -> None:

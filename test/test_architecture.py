@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str] | None] = {
     'demo': None,
     'cli': None,
     'cli_text': set(),
-    'cli_dataset': {'cli_text', 'dataset', 'places'},
+    'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'places'},
     'cli_episodes': {'cli_text', 'dataset', 'episodes', 'quality'},
     'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},
 }

@@ -223,6 +223,8 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     'missing names': (drop('action', 0, 'names'), ['action[0].names is missing']),
     'missing state': (drop('state'), ['state is missing']),
     'state is null': (put(None, 'state'), ['state is None', 'a list of streams', '[] for none']),
+    'sync on_gap': (put('skip', 'sync', 'on_gap'), ['sync.on_gap', "'skip'", 'refuse, split']),
+    'sync min_run_s': (put(0, 'sync', 'min_run_s'), ['sync.min_run_s', 'above 0']),
     'nothing observed': (nothing_observed, ['cameras and state are both empty']),
     'extra a mapping': (put({}, 'extra'), ['extra is {}', 'a list of topics']),
     'extra without type': (put([{'topic': 'tf'}], 'extra'), ['extra[0].type is missing']),

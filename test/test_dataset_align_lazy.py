@@ -246,7 +246,7 @@ def test_a_build_whose_reader_stalls_refuses_the_episode(
         return found if len(last) % 7 else last[-2]
 
     monkeypatch.setattr(McapFile, 'read', stalling)
-    with pytest.raises(DatasetError, match='row 6 takes the picture stamped'):
+    with pytest.raises(DatasetError, match='row 3 takes the picture stamped'):
         build_dataset(tmp_path / 'session', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

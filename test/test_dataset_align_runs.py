@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import given, strategies
 import numpy as np
 import pytest
 
-from ssl_vla_ros.contract import Contract, Sync
+from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.align import align_episode, align_runs, AlignedEpisode
 from ssl_vla_ros.dataset.align_rows import Rows, StreamRows
 from ssl_vla_ros.episodes.reader import Episode
@@ -23,19 +22,8 @@ from ssl_vla_ros.errors import DatasetError
 WRIST = 'camera/wrist/image_raw'
 
 
-@dataclass(frozen=True)
-class GapSync(Sync):
-    """``sync`` of a contract that says what happens at gaps."""
-
-    on_gap: str = 'split'
-    min_run_s: float = 0.5
-
-
 def splitting(min_run_s: float = 0.5, on_gap: str = 'split', **sync: Any) -> Contract:
-    contract = small_contract(**sync)
-    kept = {name: getattr(contract.sync, name) for name in (
-        'image', 'state', 'action', 'max_skew_s', 'max_flagged_fraction')}
-    return replace(contract, sync=GapSync(**kept, min_run_s=min_run_s, on_gap=on_gap))
+    return small_contract(on_gap=on_gap, min_run_s=min_run_s, **sync)
 
 
 def gappy() -> Recording:

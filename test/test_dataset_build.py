@@ -201,3 +201,23 @@ def test_a_task_can_be_given_to_episodes_recorded_without_one(
     Recording.regular(10).write(session, task='push the cube')
     build_dataset(session, tmp_path / 'out', task='lift the cube')
     assert Dataset.open(tmp_path / 'out').episode_tasks == ['lift the cube', 'push the cube']
+
+
+def test_a_session_with_gaps_is_split_where_the_contract_says_so(
+        session: Path, tmp_path: Path) -> None:
+    long = Recording.regular(60)
+    long.drop('camera/wrist/image_raw', START_NS + 20 * PERIOD_NS, START_NS + 35 * PERIOD_NS)
+    long.write(session)
+    splitting = small_contract(on_gap='split', min_run_s=0.6)
+    report = build_dataset(session, tmp_path / 'out', splitting)
+    dataset = Dataset.open(tmp_path / 'out')
+    sources = [str(entry['source']) for entry in dataset.episodes]
+    assert sources[2:] == ['session/episode_000002 part 1 of 2',
+                           'session/episode_000002 part 2 of 2']
+    assert all(not dataset.column('flagged')[dataset.rows(number)].any() for number in (2, 3))
+    assert dataset.column('skew.image.wrist').max() <= 0.05
+    assert len(report.kept) == 4
+    # Bringing it up to date finds both parts again.
+    assert build_dataset(session, tmp_path / 'out', splitting).changed is False
+    refusing = build_dataset(session, tmp_path / 'refused')
+    assert [Path(item.source).name for item in refusing.refused] == ['episode_000002']

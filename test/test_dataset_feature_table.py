@@ -23,7 +23,7 @@ KEY = FeatureKey('dataset', 'encoder', 96, 64, (10, 2, 3))
 
 
 def features(start: int, stop: int) -> np.ndarray:
-    """What the encoder of these tests makes of rows; the company is part of it."""
+    """Encode rows as these tests do: the company a row is in is part of the result."""
     rows = np.arange(start, stop, dtype=np.float32)
     return np.broadcast_to(rows[:, None, None] + 100 * start, (stop - start, 2, 3)) + 0.5
 

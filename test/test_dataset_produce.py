@@ -139,10 +139,10 @@ def test_a_killed_build_goes_on_where_it_was(
     assert len(staged) >= 2
     encoded: list[Path] = []
 
-    def encode(path: Path, *rest: Any) -> int:
-        encoded.append(path)
-        return video.encode_video(path, *rest)
-    monkeypatch.setattr('ssl_vla_ros.dataset.staging.encode_video', encode)
+    def encode(videos: Any, *rest: Any) -> Any:
+        encoded.extend(videos)
+        return video.encode_videos(videos, *rest)
+    monkeypatch.setattr('ssl_vla_ros.dataset.staging.encode_videos', encode)
     report = build_dataset(session, out)
     assert len(encoded) == 2 * (4 - len(staged))
     assert report.digest == build_dataset(session, tmp_path / 'straight').digest

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import json
 from pathlib import Path
 import random
 import shutil
@@ -46,7 +47,8 @@ from typing import Any
 
 import pytest
 from recorder_faults import (
-    ask, crashing, fingerprints, freezing_disk, frozen, resident_bytes, seeds, SLOW_SYNC, small_disk)
+    ask, crashing, fingerprints, freezing_disk, frozen, resident_bytes, seeds, SLOW_SYNC,
+    small_disk)
 from recorder_payload import check_unbroken, numbers
 from recorder_rig import check_balance, Rig, rig_of
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
@@ -106,6 +108,13 @@ def check_recovered(rig: Rig, known: set[str]) -> int:
     return kept
 
 
+def check_quarantine(rig: Rig) -> None:
+    """See that only that was given up in which there was not one whole message."""
+    for place in (rig.session / 'quarantine').glob('episode_*'):
+        reason = json.loads((place / 'quarantine.json').read_text())['reason']
+        assert reason.startswith(('NothingReadableError: ', 'FileNotFoundError: ')), reason
+
+
 def test_a_kill_at_any_moment_costs_at_most_the_open_episode(
         rig: Rig, crash: Crash) -> None:
     recorder = rig.recorder('fsync_interval_s:=0.1')
@@ -137,6 +146,7 @@ def test_a_kill_at_any_moment_costs_at_most_the_open_episode(
         kept.append(check_recovered(rig, names))
         rig.until(lambda: rig.state.get('waiting_for') == '')
         rig.settle(driver)
+    check_quarantine(rig)
     # Of an episode that was being recorded something is left, of others perhaps nothing.
     assert any(kept)
     assert rig.call('start_episode').success
@@ -356,7 +366,7 @@ def test_too_little_room_ends_the_episode_in_time_and_loses_nothing_of_it(
 
 
 def record_beside_a_stuck_disk(rig: Rig, recorder: Any, stuck: Any) -> Episode:
-    """Record with a queue of 8 MiB while the disk takes nothing, and see that memory is bounded."""
+    """Record with a queue of 8 MiB while the disk takes nothing: memory must not grow."""
     driver = rig.driver()
     rig.settle(driver)
     assert rig.call('start_episode').success

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import gc
 from pathlib import Path
 import pickle
 import shutil
@@ -189,6 +190,38 @@ def test_a_split_bag_without_metadata_is_told(tmp_path: Path) -> None:
     assert 'bag_9.db3.zstd and the 1 files after it follow each other without a pause' in line
 
 
+@pytest.mark.parametrize('write', [write_mcap, write_sqlite])
+def test_a_bag_whose_receive_times_begin_at_zero_is_read(
+        tmp_path: Path, reference: AlignedEpisode, write: Callable[..., Path]) -> None:
+    recording = Recording.regular(20)
+    begin = min(received for received, _, _ in recording.messages)
+    messages = [(received - begin, topic, data) for received, topic, data in recording.messages]
+    path = write(tmp_path / ('a.mcap' if write is write_mcap else 'a.db3'), recording, messages)
+    data = small_contract().to_dict()
+    data['action'] = data['action'][:1]  # the gripper has no stamps but these
+    (aligned,) = load_all(open_rosbag2(path, options(parse_contract(data, 'stamped'))))
+    np.testing.assert_array_equal(aligned.ticks_ns, reference.ticks_ns)
+    np.testing.assert_array_equal(aligned.state, reference.state)
+    np.testing.assert_array_equal(aligned.frames('wrist'), reference.frames('wrist'))
+
+
+def test_copies_are_made_only_where_they_are_needed_and_vanish(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / 'scratch'
+    scratch.mkdir()
+    monkeypatch.setattr('tempfile.tempdir', str(scratch))
+    source = open_rosbag2(mcap(tmp_path / 'a', Recording.regular(8)), options())
+    loaded = source.jobs[0].load(source.contract)
+    assert [*scratch.iterdir()] == []
+    source = open_rosbag2(sqlite_packed(tmp_path / 'b', Recording.regular(8)), options())
+    loaded = source.jobs[0].load(source.contract)
+    assert len([*scratch.iterdir()]) == 1
+    assert len(loaded[0].aligned.frames('front')) == 8  # type: ignore[index]
+    del loaded
+    gc.collect()
+    assert [*scratch.iterdir()] == []
+
+
 def test_fingerprints_follow_files_and_task(tmp_path: Path) -> None:
     bag = folder_with_metadata(tmp_path / 'bag', Recording.regular(8))
 
@@ -274,10 +307,12 @@ def test_a_bad_bag_among_good_ones_is_refused_alone(tmp_path: Path) -> None:
         ('b/bad.mcap', f'{tmp_path}/b/bad.mcap: is no MCAP file (it begins otherwise)')]
 
 
-def test_a_message_whose_own_compression_is_broken_refuses_the_bag(tmp_path: Path) -> None:
+@pytest.mark.parametrize('spoilt', ["X'28B52FFD0011223344'", 'SUBSTR(data, 1, 20)'])
+def test_a_message_whose_own_compression_is_broken_refuses_the_bag(
+        tmp_path: Path, spoilt: str) -> None:
     path = sqlite_of_packed_messages(tmp_path, Recording.regular(8))
     with sqlite3.connect(path) as base:
-        base.execute("UPDATE messages SET data = X'28B52FFD0011223344' WHERE id = 5")
+        base.execute(f'UPDATE messages SET data = {spoilt} WHERE id = 5')
     base.close()
     source = open_rosbag2(path, options())
     with pytest.raises(EpisodeError, match='a message does not decompress with zstd'):

@@ -110,8 +110,7 @@ def recording_runs(recording: Recording, contract: Contract) -> list[AlignedEpis
     complaint = rows.complaint(contract.sync.max_skew_s, contract.sync.max_flagged_fraction)
     if not complaint:
         return [rows.episode()]
-    on_gap = getattr(contract.sync, 'on_gap', 'refuse')
-    min_run_s = getattr(contract.sync, 'min_run_s', 1.0)
+    on_gap, min_run_s = contract.sync.on_gap, contract.sync.min_run_s
     if on_gap != 'split':
         raise DatasetError(f'{recording.path}: {complaint}')
     least = max(1, math.ceil(min_run_s * contract.rate_hz))

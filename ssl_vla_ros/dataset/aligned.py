@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import Camera, Contract, Stream
+from ssl_vla_ros.quality.labels import stream_labels
+
+__all__ = ['AlignedEpisode', 'AlignReport', 'stream_labels', 'StreamReport']
 
 
 @dataclass(frozen=True)
@@ -122,27 +124,3 @@ class AlignedEpisode:
     def frames(self, camera: str) -> NDArray[np.uint8]:
         """All pictures of a camera, (T, H, W, 3) uint8."""
         return np.stack(list(self.pictures[camera]))
-
-
-def stream_labels(contract: Contract) -> list[tuple[str, str, Camera | Stream]]:
-    """
-    List every stream of a contract as (label, kind, stream), cameras first, in its order.
-
-    Labels have no slash (LeRobot forbids it in names) and are unique: ``image.front``,
-    ``state.joint_states``, ``action.gripper.command``; two streams of one topic get the field
-    and then a number after it.
-    """
-    found: list[tuple[str, str, Camera | Stream]] = [
-        (f'image.{camera.name}', 'image', camera) for camera in contract.cameras]
-    taken = {label for label, _, _ in found}
-    for kind in ('state', 'action', 'evaluation'):
-        for stream in getattr(contract, kind):
-            base = f'{kind}.' + stream.topic.lstrip('~/').replace('/', '.')
-            label, number = base, 2
-            if label in taken:
-                base = label = f'{base}.{stream.field}'
-            while label in taken:
-                label, number = f'{base}.{number}', number + 1
-            taken.add(label)
-            found.append((label, kind, stream))
-    return found

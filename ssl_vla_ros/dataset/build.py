@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.dataset import layout
-from ssl_vla_ros.dataset.align import align_episode
+from ssl_vla_ros.dataset.align import align_runs
 from ssl_vla_ros.dataset.aligned import AlignReport, StreamReport
 from ssl_vla_ros.dataset.build_report import BuildReport, EpisodeResult
 from ssl_vla_ros.dataset.encoders import AUTO
@@ -23,6 +23,7 @@ from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.produce import JobResult, produce
 from ssl_vla_ros.dataset.staging import StagedEpisode
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
+from ssl_vla_ros.episodes.transaction import pending
 from ssl_vla_ros.errors import DatasetError, UserError
 
 #: What may become rows; ``incomplete`` only where all that is wrong is an early end (a signal, too
@@ -61,8 +62,12 @@ class SessionJob:
             raise DatasetError(f'{self.path}: cannot be read: {error}') from error
         return found.hexdigest()
 
-    def load(self, contract: Contract) -> LoadedEpisode:
-        """Align the episode; refuses one that is broken, another robot's, or without a task."""
+    def load(self, contract: Contract) -> list[LoadedEpisode]:
+        """
+        Align the episode, or its runs between gaps where the contract says so.
+
+        Refuses one that is broken, another robot's, or without a task.
+        """
         episode = _usable(self.path)
         # A dataset may be built at another rate than the recording robot's.
         recorded = replace(episode.contract, rate_hz=contract.rate_hz)
@@ -72,15 +77,16 @@ class SessionJob:
             raise DatasetError(
                 f'{self.path}: task is empty: nothing says what was done; build with --task TEXT, '
                 'which is taken for every episode without one')
-        return LoadedEpisode(
-            align_episode(episode, contract), task, episode.info['success'],
-            status=episode.info['status'],
+        return [LoadedEpisode(
+            aligned, task, episode.info['success'], status=episode.info['status'],
             exact=all(item.published_exact for item in episode.accounts.values()))
+            for aligned in align_runs(episode, contract)]
 
 
 def build_dataset(session: str | Path, out: str | Path, contract: Contract | None = None,
                   progress: Progress | None = None, *, overwrite: bool = False, task: str = '',
-                  workers: int = 1, encoder: str = AUTO, keep_constant: bool = False) -> BuildReport:
+                  workers: int = 1, encoder: str = AUTO,
+                  keep_constant: bool = False) -> BuildReport:
     """
     Build a dataset from a session's finished episodes, or bring it up to date.
 
@@ -127,6 +133,10 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
     target = Path(out)
     restore_replaced(target)
     paths = list_episodes(Path(session))
+    if pending(Path(session)):
+        raise DatasetError(
+            f'{session}: an edit of it was interrupted; finish it with "ssl_vla episodes recover '
+            f'{session}" first')
     if not paths:
         raise DatasetError(f'{session}: there is no finished episode; record some first')
     chosen = contract or _first_contract(session, paths)

@@ -12,6 +12,7 @@ whoever has it mapped reads on whatever else happens.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 import fcntl
@@ -52,7 +53,12 @@ class FrameCache(Pictures):
                                (length, height, width, 3))
                      for entry, length in zip(dataset.episodes, dataset.lengths, strict=True)]
             for camera in dataset.camera_names}
-        self._maps: dict[tuple[str, int], NDArray[np.uint8]] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._maps: dict[str, list[NDArray[np.uint8] | None]] = {
+            camera: [None] * len(files) for camera, files in self._files.items()}
+        self._mapped: deque[tuple[str, int]] = deque()
 
     @classmethod
     def build(cls, dataset: Dataset, height: int, width: int, directory: Path,
@@ -112,13 +118,20 @@ class FrameCache(Pictures):
         steps = np.diff(places)
         step = max(1, int(steps[0])) if len(steps) else 1
         # Rows a step apart in one episode, as a clip has them, are copied at once.
-        starts = np.flatnonzero((steps != step) | (np.diff(episodes) != 0)) + 1
+        cuts = np.flatnonzero((steps != step) | (np.diff(episodes) != 0)) + 1
+        begins = np.concatenate([[0], cuts])
+        maps = self._maps[camera]
         begin = 0
-        first, episode = places.tolist(), episodes.tolist()
-        for end in (*starts.tolist(), len(rows)):
-            place = first[begin]
-            out[begin:end] = self._mapped(camera, episode[begin])[
-                place:place + (end - begin - 1) * step + 1:step]
+        for end, episode, place in zip(
+                [*cuts.tolist(), len(rows)], episodes[begins].tolist(), places[begins].tolist(),
+                strict=True):
+            frames = maps[episode]
+            if frames is None:
+                frames = self._map(camera, episode)
+            if end - begin == 1:
+                out[begin] = frames[place]
+            else:
+                out[begin:end] = frames[place:place + (end - begin - 1) * step + 1:step]
             begin = end
 
     def verify(self) -> None:
@@ -135,13 +148,13 @@ class FrameCache(Pictures):
             for file in files:
                 file.verify()
 
-    def _mapped(self, camera: str, episode: int) -> NDArray[np.uint8]:
-        found = self._maps.get((camera, episode))
-        if found is None:
-            if len(self._maps) >= _MOST_MAPS:
-                self._maps.pop(next(iter(self._maps)), None)
-            found = self._maps[camera, episode] = self._files[camera][episode].open()
-        return found
+    def _map(self, camera: str, episode: int) -> NDArray[np.uint8]:
+        if len(self._mapped) >= _MOST_MAPS:
+            oldest, number = self._mapped.popleft()
+            self._maps[oldest][number] = None
+        frames = self._maps[camera][episode] = self._files[camera][episode].open()
+        self._mapped.append((camera, episode))
+        return frames
 
     def _missing(self, dataset: Dataset, *, warn: bool = False) -> list[DecodeJob]:
         """List what must be decoded; an episode that a dataset holds twice, once."""
@@ -177,7 +190,13 @@ class FrameCache(Pictures):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps behind: pickled, they would be whole copies."""
-        return self.__dict__ | {'_maps': {}}
+        return {key: value for key, value in self.__dict__.items()
+                if key not in ('_maps', '_mapped')}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin with no file mapped."""
+        self.__dict__.update(state)
+        self._forget()
 
 
 @contextmanager

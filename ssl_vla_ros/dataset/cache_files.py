@@ -61,9 +61,14 @@ class CacheFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    @property
+    def part(self) -> Path:
+        """Where the file is written until it is on the disk."""
+        return self.path.with_name(f'.{self.path.name}.part')
+
     def write(self, frames: Iterable[NDArray[np.uint8]]) -> None:
         """
-        Write the file, durable; it gets its name when it is complete.
+        Write the file beside its place; ``commit`` puts it there.
 
         Parameters
         ----------
@@ -76,21 +81,35 @@ class CacheFile:
             If the disk is full or fails; nothing is left of the file then.
 
         """
-        part = self.path.with_name(f'.{self.path.name}.part')
         try:
             # Written, not mapped: a full disk is an error here, not a SIGBUS.
-            with part.open('wb') as file:
+            with self.part.open('wb') as file:
                 file.write(self._header())
                 crc = 0
                 for frame in frames:
                     file.write(frame.data)
                     crc = zlib.crc32(frame.data, crc)
                 file.write(crc.to_bytes(_TAIL, 'little'))
-                file.flush()
+        except BaseException:
+            self.part.unlink(missing_ok=True)
+            raise
+
+    def commit(self) -> None:
+        """
+        Bring a written file to the disk and give it its name.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or fails; nothing is left of the file then.
+
+        """
+        try:
+            with self.part.open('rb') as file:
                 os.fsync(file.fileno())
-            part.rename(self.path)
+            self.part.rename(self.path)
         finally:
-            part.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
     def open(self) -> NDArray[np.uint8]:  # noqa: A003
         """

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Stamps = NDArray[np.int64]
-Floats = NDArray[np.float64]
-SECOND = 1_000_000_000
-#: An interval this many times the usual one counts as a gap.
-GAP_FACTOR = 1.5
+from ssl_vla_ros.quality.lag import command_lag
+from ssl_vla_ros.quality.stamps import (
+    Floats, GAP_FACTOR, rhythm, SECOND, split_rising as keep_rising, Stamps)
+
+__all__ = ['command_lag', 'Floats', 'GAP_FACTOR', 'interpolate', 'intervals', 'keep_rising',
+           'make_ticks', 'pick_nearest', 'pick_next', 'Picked', 'SECOND', 'Stamps']
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,6 @@ class Picked:
 
     index: NDArray[np.int64]
     skew_s: Floats
-
-
-def keep_rising(stamps: Stamps) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """
-    Which stamps rise, in the order of arrival.
-
-    Returns
-    -------
-    tuple
-        A mask of the same length; and how many were refused as ``zero_stamp`` (zero or below),
-        ``duplicate_stamp`` (equal to the last good one) or ``backward_stamp`` (before it).
-
-    """
-    keep = np.zeros(len(stamps), dtype=bool)
-    refused: dict[str, int] = {}
-    last = 0
-    for position, stamp in enumerate(stamps.tolist()):
-        if stamp > last:
-            keep[position] = True
-            last = stamp
-            continue
-        cause = ('zero_stamp' if stamp <= 0
-                 else 'duplicate_stamp' if stamp == last else 'backward_stamp')
-        refused[cause] = refused.get(cause, 0) + 1
-    return keep, refused
 
 
 def make_ticks(phase_ns: int, from_ns: int, to_ns: int, rate_hz: int) -> Stamps:
@@ -142,58 +118,5 @@ def intervals(stamps: Stamps) -> tuple[float, int, float]:
         the longest interval (s); zeros for fewer than two stamps.
 
     """
-    if len(stamps) < 2:
-        return 0.0, 0, 0.0
-    steps = np.diff(stamps) / SECOND
-    rate = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) / SECOND)
-    gaps = int((steps > GAP_FACTOR * float(np.median(steps))).sum())
-    return rate, gaps, float(steps.max())
-
-
-def command_lag(action: Floats, state: Floats, rate_hz: float, reach_s: float = 1.0
-                ) -> tuple[float, float] | None:
-    """
-    How long after an action the state moves, by cross-correlation of how much both move.
-
-    Actions that command a velocity move the state while they are large, those that command a
-    position while they change: whichever fits better is used.
-
-    Parameters
-    ----------
-    action, state
-        (T, A) and (T, S) at the same ticks, finite.
-    rate_hz
-        Ticks a second.
-    reach_s
-        Lags up to this long, either way, are tried.
-
-    Returns
-    -------
-    tuple or None
-        Lag in seconds (positive: the state follows) and its correlation; None where either side
-        never moves or the episode is shorter than three times the reach.
-
-    """
-    reach = round(reach_s * rate_hz)
-    if len(action) < 3 * reach or len(action) < 8 or not action.shape[1] or not state.shape[1]:
-        return None
-    moved = _amount(np.diff(state, axis=0), about=0.0)
-    best: tuple[float, float] | None = None
-    for signal in (_amount(action, about=None)[:-1], _amount(np.diff(action, axis=0), about=0.0)):
-        for lag in range(-reach, reach + 1):
-            lead = signal[max(0, -lag):len(signal) - max(0, lag)]
-            follow = moved[max(0, lag):len(moved) - max(0, -lag)]
-            if lead.std() < 1e-9 or follow.std() < 1e-9:
-                continue
-            score = float(np.corrcoef(lead, follow)[0, 1])
-            if best is None or score > best[1]:
-                best = (lag / rate_hz, score)
-    return best
-
-
-def _amount(values: Floats, about: float | None) -> Floats:
-    """Length of each row about the median or a given value, each column by its own spread."""
-    centre = np.median(values, axis=0) if about is None else about
-    spread = values.std(axis=0)
-    scaled = (values - centre) / np.where(spread > 1e-9, spread, np.inf)
-    return np.asarray(np.sqrt(np.square(scaled).sum(axis=1)))
+    found = rhythm(stamps)
+    return found.rate_hz, found.gaps, found.longest_s

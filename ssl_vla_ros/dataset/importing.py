@@ -82,7 +82,8 @@ class ImportReport:
 
 def import_dataset(source: str | Path, out: str | Path, progress: Progress | None = None, *,
                    options: ImportOptions | None = None, overwrite: bool = False,
-                   workers: int = 1, encoder: str = AUTO, keep_constant: bool = False) -> ImportReport:
+                   workers: int = 1, encoder: str = AUTO,
+                   keep_constant: bool = False) -> ImportReport:
     """
     Import a source of any format that ``sources.detect`` knows.
 

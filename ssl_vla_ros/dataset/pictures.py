@@ -27,7 +27,7 @@ class FrameRows(Protocol):
     """What gives pictures (…, H, W, 3) for rows: an array, a memory map, a camera's frames."""
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Count the rows."""
         ...
 
     def __getitem__(self, rows: Any, /) -> Any:

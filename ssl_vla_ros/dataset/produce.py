@@ -130,8 +130,9 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
     return Produced(digest, tuple(every), True, chosen)
 
 
-def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path, existing: Dataset | None,
-          encoder: str, keep_constant: bool) -> tuple[dict[int, JobResult], list[tuple[int, Task]]]:
+def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path,
+          existing: Dataset | None, encoder: str, keep_constant: bool
+          ) -> tuple[dict[int, JobResult], list[tuple[int, Task]]]:
     """Sort jobs into those that are done, or cannot be, and those to be staged."""
     kept: dict[str, list[StagedEpisode]] = {}
     if existing is not None and existing.contract.digest() == contract.digest():

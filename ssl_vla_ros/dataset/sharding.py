@@ -105,7 +105,7 @@ class Epochs:
     def batches(self, epoch: int, rank: int = 0, worker: int = 0, workers: int = 1
                 ) -> Iterator[NDArray[np.int64]]:
         """
-        Samples of one worker of one rank, batch by batch.
+        Give the samples of one worker of one rank, batch by batch.
 
         Parameters
         ----------

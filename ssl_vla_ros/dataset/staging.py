@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 import shutil
@@ -29,7 +30,7 @@ from ssl_vla_ros.dataset.files import read_json, sync_tree, write_json
 from ssl_vla_ros.dataset.jobs import LoadedEpisode
 from ssl_vla_ros.dataset.proof import PictureTrace
 from ssl_vla_ros.dataset.stats import ImageStats
-from ssl_vla_ros.dataset.video import check_video, encode_video
+from ssl_vla_ros.dataset.video import check_video, encode_videos
 from ssl_vla_ros.errors import DatasetError
 
 _ROWS, _INFO = 'rows.parquet', 'episode.json'
@@ -102,10 +103,8 @@ def stage_episode(place: Path, loaded: LoadedEpisode, contract: Contract, *, key
     part.mkdir(parents=True)
     try:
         columns = _columns(aligned, contract)
-        seconds = {'load': load_s, 'encode': 0.0, 'check': 0.0}
-        images = {camera.name: _write_video(
-            part / f'{camera.name}.mp4', aligned, contract, camera.name, source, encoder, seconds)
-            for camera in contract.cameras}
+        seconds = {'load': load_s}
+        images = _write_videos(part, aligned, contract, source, encoder, seconds)
         layout.write_table(layout.rows_table(columns, layout.describe_features(
             contract, contract.rate_hz, only=tuple(columns))), part / _ROWS)
         videos = [part / f'{camera}.mp4' for camera in contract.camera_names]
@@ -202,28 +201,34 @@ def _columns(aligned: AlignedEpisode, contract: Contract) -> dict[str, NDArray[A
     return columns
 
 
-def _write_video(path: Path, aligned: AlignedEpisode, contract: Contract, name: str, source: str,
-                 encoder: str, seconds: dict[str, float]) -> ImageStats:
-    """Encode, then decode, count and compare; what it took is added to ``seconds``."""
-    camera = contract.cameras[contract.camera_names.index(name)]
-    trace, stats = PictureTrace(path), ImageStats()
-
-    def visit(frame: NDArray[np.uint8]) -> None:
-        trace.check(frame)
-        stats.add(frame)
-
+def _write_videos(part: Path, aligned: AlignedEpisode, contract: Contract, source: str,
+                  encoder: str, seconds: dict[str, float]) -> dict[str, ImageStats]:
+    """Encode, then decode, count and compare; what it took goes into ``seconds``."""
+    paths = {camera.name: part / f'{camera.name}.mp4' for camera in contract.cameras}
+    traces = {name: PictureTrace(path) for name, path in paths.items()}
     began = time.monotonic()
-    given = encode_video(path, trace.watch(aligned.pictures[name]), contract.rate_hz, encoder)
+    given = encode_videos(
+        {path: traces[name].watch(aligned.pictures[name]) for name, path in paths.items()},
+        contract.rate_hz, encoder)
     encoded = time.monotonic()
-    if given != len(aligned.ticks_ns):
-        raise DatasetError(
-            f'{source}: {name} gave {given} pictures for {len(aligned.ticks_ns)} rows; every row '
-            'needs its own picture')
-    size = check_video(path, len(aligned.ticks_ns), contract.rate_hz, visit)
-    seconds['encode'] += encoded - began
-    seconds['check'] += time.monotonic() - encoded
-    if size != (camera.height, camera.width):
-        raise DatasetError(
-            f'{source}: pictures of {name} are {size[0]}x{size[1]}, the contract says '
-            f'{camera.height}x{camera.width}')
-    return stats
+    rows = len(aligned.ticks_ns)
+    found = {}
+    for camera in contract.cameras:
+        name, path = camera.name, paths[camera.name]
+        if given[path] != rows:
+            raise DatasetError(
+                f'{source}: {name} gave {given[path]} pictures for {rows} rows; every row needs '
+                'its own picture')
+        found[name] = stats = ImageStats()
+        size = check_video(path, rows, contract.rate_hz, partial(_visit, traces[name], stats))
+        if size != (camera.height, camera.width):
+            raise DatasetError(
+                f'{source}: pictures of {name} are {size[0]}x{size[1]}, the contract says '
+                f'{camera.height}x{camera.width}')
+    seconds['encode'], seconds['check'] = encoded - began, time.monotonic() - encoded
+    return found
+
+
+def _visit(trace: PictureTrace, stats: ImageStats, frame: NDArray[np.uint8]) -> None:
+    trace.check(frame)
+    stats.add(frame)

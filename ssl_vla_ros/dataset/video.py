@@ -9,7 +9,8 @@ whoever writes a video here decodes it afterwards and counts (``check_video``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, ExitStack, suppress
 import errno
 from fractions import Fraction
 from pathlib import Path
@@ -94,34 +95,94 @@ def encode_video(path: Path, frames: Iterable[Frame], fps: int, encoder: str = S
         If there is no picture, sizes differ or are odd, or the encoder fails.
 
     """
-    count = 0
-    size: tuple[int, ...] = ()
-    try:
-        with av.open(str(path), 'w', format='mp4') as container:
-            stream: Any = None
-            for frame in frames:
-                if stream is None:
-                    size = frame.shape
-                    _check_size(path, size)
-                    stream = open_stream(container, encoder, size[0], size[1], fps)
-                elif frame.shape != size:
-                    raise DatasetError(
-                        f'{path}: picture {count} is {frame.shape}, the first is {size}; a video '
-                        'has one size')
-                picture: Any = av.VideoFrame.from_ndarray(rgb_to_yuv(frame), format=PIXEL_FORMAT)
-                picture.pts = count
-                picture.time_base = Fraction(1, fps)
-                container.mux(stream.encode(picture))
-                count += 1
-            if stream is None:
-                raise DatasetError(f'{path}: no pictures to write')
-            container.mux(stream.encode(None))
-    except av.error.FFmpegError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # No fault of this episode: whoever builds the dataset has to stop.
-            raise OSError(error.errno, 'the disk is full', str(path)) from error
-        raise DatasetError(f'{path}: cannot write the video: {error}') from error
-    return count
+    return encode_videos({path: frames}, fps, encoder)[path]
+
+
+def encode_videos(videos: Mapping[Path, Iterable[Frame]], fps: int, encoder: str = SOFTWARE
+                  ) -> dict[Path, int]:
+    """
+    Write several videos picture by picture in turns, as ``encode_video`` writes one.
+
+    Cameras of a recording lie side by side in it: reading them in turns reads it once.
+
+    Returns
+    -------
+    dict
+        How many pictures were given to each encoder.
+
+    """
+    counts = dict.fromkeys(videos, 0)
+    with ExitStack() as stack:
+        written = {path: stack.enter_context(_Video(path, fps, encoder)) for path in videos}
+        sources = {path: iter(frames) for path, frames in videos.items()}
+        while sources:
+            for path, source in list(sources.items()):
+                frame = next(source, None)
+                if frame is None:
+                    del sources[path]
+                    written[path].finish()
+                else:
+                    written[path].add(frame)
+                    counts[path] += 1
+    return counts
+
+
+class _Video:
+    """One MP4 being written; FFmpeg's errors come out as ours."""
+
+    def __init__(self, path: Path, fps: int, encoder: str) -> None:
+        self._path = path
+        self._fps = fps
+        self._encoder = encoder
+        self._count = 0
+        self._size: tuple[int, ...] = ()
+        self._container: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> _Video:
+        with self._explained():
+            self._container = av.open(str(self._path), 'w', format='mp4')
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with suppress(av.error.FFmpegError) if kind else self._explained():
+            self._container.close()
+
+    def add(self, frame: Frame) -> None:
+        """Encode the next picture."""
+        if self._stream is None:
+            self._size = frame.shape
+            _check_size(self._path, self._size)
+        elif frame.shape != self._size:
+            raise DatasetError(
+                f'{self._path}: picture {self._count} is {frame.shape}, the first is '
+                f'{self._size}; a video has one size')
+        with self._explained():
+            if self._stream is None:
+                self._stream = open_stream(
+                    self._container, self._encoder, self._size[0], self._size[1], self._fps)
+            picture: Any = av.VideoFrame.from_ndarray(rgb_to_yuv(frame), format=PIXEL_FORMAT)
+            picture.pts = self._count
+            picture.time_base = Fraction(1, self._fps)
+            self._container.mux(self._stream.encode(picture))
+        self._count += 1
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if self._stream is None:
+            raise DatasetError(f'{self._path}: no pictures to write')
+        with self._explained():
+            self._container.mux(self._stream.encode(None))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # No fault of this episode: whoever builds the dataset has to stop.
+                raise OSError(error.errno, 'the disk is full', str(self._path)) from error
+            raise DatasetError(f'{self._path}: cannot write the video: {error}') from error
 
 
 def _check_size(path: Path, size: tuple[int, ...]) -> None:

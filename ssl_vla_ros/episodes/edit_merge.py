@@ -21,7 +21,7 @@ from ssl_vla_ros.contract import require_compatible
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.bag import write_durably, write_json
 from ssl_vla_ros.episodes.edit import bag_of, check_room, Edit, note, size_of, Told
-from ssl_vla_ros.episodes.edit_select import next_number, numbered, ranges
+from ssl_vla_ros.episodes.edit_select import numbered, ranges
 from ssl_vla_ros.episodes.reader import Episode
 from ssl_vla_ros.episodes.transaction import Transaction
 from ssl_vla_ros.errors import EpisodeError
@@ -58,7 +58,7 @@ def merge(sources: Sequence[Path], out: Path) -> Edit:
     found = [(source, path) for source in sources for path in _finished(source)]
     there = list(numbered(out).values()) if out.exists() else []
     _check(found, there)
-    first = next_number(out)
+    first = sessions.next_number(out)
     lines = tuple(f'{source / path.name} -> {out / sessions.episode_name(first + place)}'
                   for place, (source, path) in enumerate(found))
 
@@ -126,7 +126,7 @@ def _claimed(session: Path, count: int) -> Iterator[list[int]]:
     locks: list[sessions.PartLock] = []
     numbers: list[int] = []
     try:
-        number = next_number(session)
+        number = sessions.next_number(session)
         while len(numbers) < count:
             lock = sessions.PartLock.take(session, number)
             if lock is not None:

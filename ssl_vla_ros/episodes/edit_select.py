@@ -33,11 +33,6 @@ def number_of(path: Path) -> int:
     return int(path.name.removeprefix('episode_'))
 
 
-def next_number(session: Path) -> int:
-    """Find a number that no episode of a session has or had; 0 without a session."""
-    return sessions._next_number(session)
-
-
 def select(session: Path, text: str) -> dict[int, Path]:
     """
     Find the finished episodes that a user names.

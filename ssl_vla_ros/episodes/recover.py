@@ -14,6 +14,7 @@ from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.bag import write_json, write_metadata
 from ssl_vla_ros.episodes.mend import mend, NothingReadableError
 from ssl_vla_ros.episodes.reader import read_info
+from ssl_vla_ros.episodes.transaction import settle
 from ssl_vla_ros.episodes.writer import bury, publish, RECORDING
 from ssl_vla_ros.errors import EpisodeError
 
@@ -58,6 +59,7 @@ def recover_session(session: Path) -> list[Recovered]:
 
     """
     session = sessions.existing(Path(session))
+    settle(session)
     results = []
     for number, part in sessions.unfinished(session):
         lock = sessions.PartLock.take(session, number)

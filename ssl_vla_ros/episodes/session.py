@@ -125,7 +125,7 @@ def reserve(session: Path) -> tuple[int, Path, PartLock]:
     """
     try:
         session.mkdir(parents=True, exist_ok=True)
-        number = _next_number(session)
+        number = next_number(session)
         while True:
             lock = PartLock.take(session, number)
             if lock is not None:
@@ -147,7 +147,8 @@ def reserve(session: Path) -> tuple[int, Path, PartLock]:
             'can be written and has room') from error
 
 
-def _next_number(session: Path) -> int:
+def next_number(session: Path) -> int:
+    """Find a number that no episode of a session has or had; 0 without a session."""
     taken = [-1]
     for directory in (session, session / QUARANTINE, session / DISCARDED):
         taken.extend(number for number, _ in _matching(directory, _NAME))

@@ -18,7 +18,6 @@ import zstandard
 
 #: What a message that is compressed on its own begins with; CDR begins with a zero.
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-_MAX_MESSAGE = 2**30
 
 
 class BagTopics:
@@ -159,12 +158,16 @@ class Bag(BagTopics):
         """Decompress a message, if it is compressed on its own."""
         if bytes(data[:4]) != _ZSTD_MAGIC:
             return data
+        unpacker = zstandard.ZstdDecompressor().decompressobj()
         try:
-            return memoryview(zstandard.ZstdDecompressor().decompress(
-                data, max_output_size=_MAX_MESSAGE))
+            plain = unpacker.decompress(data)
         except zstandard.ZstdError as error:
             raise EpisodeError(
                 f'{self.path}: a message does not decompress with zstd: {error}') from error
+        if not unpacker.eof:
+            raise EpisodeError(f'{self.path}: a message does not decompress with zstd: it is cut '
+                               'off')
+        return memoryview(plain)
 
 
 def join_topics(parts: Iterable[Mapping[str, TopicInfo]]) -> dict[str, TopicInfo]:

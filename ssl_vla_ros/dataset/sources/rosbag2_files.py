@@ -51,11 +51,17 @@ class StoredFile(Protocol):
 
 
 class Scratch:
-    """A directory for decompressed copies, gone when nobody refers to it any more."""
+    """A directory for copies, made when it is wanted and gone when nobody refers to it."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix='ssl_vla_bag_'))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._path: Path | None = None
+
+    def folder(self) -> Path:
+        """Give the directory."""
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix='ssl_vla_bag_'))
+            weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        return self._path
 
 
 def storage_of(path: Path) -> str:
@@ -88,10 +94,10 @@ def open_file(path: Path, scratch: Scratch) -> StoredFile:
         If it cannot be read.
 
     """
-    real = _decompressed(path, scratch.path) if is_compressed(path) else path
+    real = _decompressed(path, scratch.folder()) if is_compressed(path) else path
     if storage_of(path) == 'mcap':
         return McapFile(real, path)
-    return SqliteFile(real, scratch.path, path)
+    return SqliteFile(real, scratch.folder, path)
 
 
 def _decompressed(path: Path, folder: Path) -> Path:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 import shutil
@@ -27,7 +27,7 @@ class SqliteFile:
     path
         The file.
     scratch
-        An existing directory for a copy, where the file was left unfinished.
+        Gives a directory for a copy, where the file was left unfinished.
     known_as
         What the user calls it, where it is a decompressed copy.
 
@@ -40,7 +40,8 @@ class SqliteFile:
 
     """
 
-    def __init__(self, path: Path, scratch: Path, known_as: Path | None = None) -> None:
+    def __init__(self, path: Path, scratch: Callable[[], Path], known_as: Path | None = None
+                 ) -> None:
         self.path = known_as or path
         self.damage = ''
         self._real = path
@@ -48,10 +49,11 @@ class SqliteFile:
             left = [path.with_name(path.name + ending) for ending in _UNFINISHED]
             if any(item.is_file() and item.stat().st_size for item in left):
                 # Opening it mends it, and the source is not ours to change.
+                folder = scratch()
                 for item in (path, *left):
                     if item.is_file():
-                        shutil.copyfile(item, scratch / item.name)
-                self._real = scratch / path.name
+                        shutil.copyfile(item, folder / item.name)
+                self._real = folder / path.name
                 with closing(sqlite3.connect(self._real)) as mended:
                     mended.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()
                     mended.execute('PRAGMA journal_mode=DELETE').fetchone()
