@@ -245,9 +245,9 @@ def table(result: dict[str, Any]) -> str:
     ratios = {'ratio': '(PyAV x cores)', 'ratio_to_all_cores': 'PyAV on all cores',
               'ratio_to_decode_only': '(PyAV, no RGB, x cores)'}
     lines += [f'  ours / {label:<24} {text(build[name])}' for name, label in ratios.items()]
-    lines += [f'  processor time a picture: ours {build["cpu_us_per_picture"]["ours"]["median"]:.0f}'
-              f' us, PyAV to RGB {build["cpu_us_per_picture"]["pyav_rgb"]["median"]:.0f} us; '
-              f'PyAV / ours {text(build["cpu_ratio"])}']
+    cpu_us = {name: values['median'] for name, values in build['cpu_us_per_picture'].items()}
+    lines += [f'  processor time a picture: ours {cpu_us["ours"]:.0f} us, PyAV to RGB '
+              f'{cpu_us["pyav_rgb"]:.0f} us; PyAV / ours {text(build["cpu_ratio"])}']
     for clips in result['clips']:
         lines += ['', f'random clips of {clips["clip_rows"]} rows x {clips["cameras"]} cameras'
                       f'     clips/s']
@@ -280,8 +280,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     dataset = bench_dataset(folder, options.size, options.episodes, options.rows)
     result: dict[str, Any] = {
-        'dataset': f'{options.episodes} episodes of {options.rows} rows, {len(CAMERAS)} cameras of '
-                   f'{options.size}x{options.size}',
+        'dataset': f'{options.episodes} episodes of {options.rows} rows, {len(CAMERAS)} cameras '
+                   f'of {options.size}x{options.size}',
         'repeats': options.repeats, 'load_average': os.getloadavg()[0],
         'build': measure_build(dataset, folder, options.repeats)}
     cache = FrameCache.build(dataset, options.size, options.size, folder / 'cache')

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""A made-up dataset of two cameras for benchmarks: a textured scene, moving things, sensor noise."""
+"""A made-up dataset of two cameras for benchmarks: texture, moving things, sensor noise."""
 
 from __future__ import annotations
 

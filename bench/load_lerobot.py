@@ -25,8 +25,8 @@ def main() -> None:
     info = json.loads((path / 'meta' / 'info.json').read_text())
     cameras = [name for name, feature in info['features'].items() if feature['dtype'] == 'video']
     offsets = [step / info['fps'] for step in range(length)]
-    dataset = LeRobotDataset('local/bench', root=path, delta_timestamps={
-        name: offsets for name in (*cameras, 'action')})
+    dataset = LeRobotDataset('local/bench', root=path, delta_timestamps=dict.fromkeys(
+        (*cameras, 'action'), offsets))
     dataset[0]
     print('ready', flush=True)
     for line in sys.stdin:

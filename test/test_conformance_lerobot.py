@@ -5,13 +5,13 @@ Our datasets in the hands of the real lerobot: every picture, every value, every
 
 lerobot lies in .venv-lerobot (``make test-conformance`` makes it); without it these tests skip.
 
-What a picture may differ by. Each carries its camera, episode and frame as black and white squares,
-which are read from what lerobot decoded: that is exact, and no tolerance hides a shifted row. The
-rest is H.264 at CRF 14. Brightness may be off by 1.5 of 255 grey levels on average over a picture
-(measured: 0.91 through lerobot, whose FFmpeg truncates, 0.35 through our decoder, which rounds); a
-colour by 3 (measured: 2.3), because colour is stored at half the resolution (4:2:0) and bleeds at
-the edges of the red square. Both decoders see the same Y, Cb and Cr, so their pictures differ by
-that rounding alone: 4 levels at most anywhere, measured 3.
+What a picture may differ by. Each carries its camera, episode and frame as black and white
+squares, which are read from what lerobot decoded: that is exact, and no tolerance hides a shifted
+row. The rest is H.264 at CRF 14. Brightness may be off by 1.5 of 255 grey levels on average over
+a picture (measured: 0.91 through lerobot, whose FFmpeg truncates, 0.35 through our decoder, which
+rounds); a colour by 3 (measured: 2.3), because colour is stored at half the resolution (4:2:0) and
+bleeds at the edges of the red square. Both decoders see the same Y, Cb and Cr, so their pictures
+differ by that rounding alone: 4 levels at most anywhere, measured 3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips under torch's DataLoader: each once, the same with any number of workers."""
+"""Clips under torch's DataLoader, and training with few pictures on disk or none."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.pictures import Pictures
 from ssl_vla_ros.dataset.sharding import Epochs
 from ssl_vla_ros.dataset.streaming import FrameStream
-from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.training.loader import ClipStream, ClipTable
+from ssl_vla_ros.training.train import train
+from ssl_vla_ros.training.workspace import cache_directory
+from tiny_training import small_config, write_toy
 import torch
 from torch.utils.data import DataLoader
 from two_cameras import write_two_cameras
@@ -120,3 +123,35 @@ def test_a_broken_video_reaches_the_user_by_name(dataset: Dataset, tmp_path: Pat
     loader = DataLoader(ClipStream(clips, Epochs(len(clips), 4)), batch_size=None, num_workers=1)
     with pytest.raises(DatasetError, match='the video does not decode'):
         list(loader)
+
+
+def test_training_on_a_stream_is_training_on_the_cache_bit_for_bit(tmp_path: Path) -> None:
+    data = tmp_path / 'data'
+    write_toy(data)
+    streamed = train(small_config('keypoints', pictures='stream'), data, tmp_path / 'a',
+                     quiet=True)
+    assert not cache_directory(data).exists(), 'nothing is written'
+    cached = train(small_config('keypoints'), data, tmp_path / 'b', quiet=True)
+    assert cache_directory(data).exists()
+    weights = [(run.path / 'model.safetensors').read_bytes() for run in (streamed, cached)]
+    assert weights[0] == weights[1]
+    assert streamed.info['config_digest'] == cached.info['config_digest']
+    with pytest.raises(ConfigError, match="pictures is 'steam', must be cache or stream.*'str"):
+        small_config('keypoints', pictures='steam')
+
+
+@pytest.mark.parametrize('objective', ['behaviour_cloning', 'world_model'])
+def test_with_a_table_of_features_no_picture_is_needed(objective: str, tmp_path: Path) -> None:
+    data = tmp_path / 'data'
+    write_toy(data)
+    encoder = train(small_config('keypoints'), data, tmp_path / 'encoder', quiet=True)
+    config = small_config(objective, encoder=encoder.path)
+    first = train(config, data, tmp_path / 'a', quiet=True)
+    shutil.rmtree(data / 'videos')
+    shutil.rmtree(cache_directory(data) / 'frames')
+    again = train(config, data, tmp_path / 'b', quiet=True)
+    assert (first.path / 'model.safetensors').read_bytes() == (
+        again.path / 'model.safetensors').read_bytes()
+    shutil.rmtree(cache_directory(data) / 'features')
+    with pytest.raises(DatasetError, match='the video is missing'):
+        train(config, data, tmp_path / 'c', quiet=True)

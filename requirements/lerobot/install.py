@@ -31,14 +31,12 @@ STEPS = (
     ('lerobot and what it imports', ['--no-deps', '-r', str(HERE / 'pins.txt')]),
 )
 #: torch on a CPU registers no operators of torchvision's CUDA build; two are looked up at import.
-READY = '''\
-import torch
-
-_library = torch.library.Library('torchvision', 'DEF')
-if torch.version.cuda is None:
-    _library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    _library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-'''
+READY = '\n'.join((
+    'import torch', '',
+    "_library = torch.library.Library('torchvision', 'FRAGMENT')",
+    'if torch.version.cuda is None:',
+    *(f"    _library.define('{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')"
+      for name in ('nms', 'qnms')), ''))
 CHECK = ('import lerobot_ready, torchcodec.decoders\n'
          'from lerobot.datasets.lerobot_dataset import LeRobotDataset\n')
 
