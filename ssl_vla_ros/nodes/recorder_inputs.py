@@ -6,13 +6,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-import importlib
 import time
 from typing import Any
 
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.subscription import Subscription
 
@@ -21,14 +18,11 @@ from ssl_vla_ros.episodes.books import Books
 from ssl_vla_ros.episodes.health import Figures, LOOK, TopicHealth
 from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake
 from ssl_vla_ros.episodes.preroll import Change, Heard, PreRoll
-from ssl_vla_ros.episodes.schemas import message_schema
-from ssl_vla_ros.errors import MessageError, MissingDependencyError
+from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
 from ssl_vla_ros.nodes.common import input_qos, ManagedNode
+from ssl_vla_ros.nodes.recorder_topics import Polled, recorded_topics, take_events
 
-#: What a subscription may keep while the executor is busy (a burst of services, a slow fsync).
-_DEPTH_IMAGES = 60
-_DEPTH_STREAMS = 1000
 #: Messages of a latched topic that every episode begins with.
 _LATCHED = 64
 #: A topic of numbers stands still only after this long, however fast it comes (seconds).
@@ -37,29 +31,6 @@ _QUIET_S = 0.2
 #: topic, serialized bytes, receive time, publisher's time (nanoseconds), whether from before the
 #: start.
 Handler = Callable[[str, bytes, int, int, bool], None]
-
-
-class _Polled(ReentrantCallbackGroup):
-    """
-    Keeps subscriptions and their events out of the executor: they wait until they are polled.
-
-    The events, too: a wait for an event of a subscription returns for each of its messages, with
-    nothing to do, and the executor turns without end (measured: 0.6 of a core).
-    """
-
-    def can_execute(self, entity: Any) -> bool:
-        return False
-
-
-@dataclass(frozen=True)
-class _Topic:
-    """How one topic is subscribed to."""
-
-    kind: Any
-    stamped: bool
-    reliability: str
-    durability: str
-    depth: int
 
 
 class Inputs:
@@ -95,7 +66,7 @@ class Inputs:
         self._node = node
         self._handler = handler
         self._pre_roll = pre_roll
-        self._topics = _describe(contract)
+        self._topics = recorded_topics(contract)
         self.books = Books(
             {topic: item.stamped for topic, item in self._topics.items()},
             {topic: item.reliability == 'reliable' for topic, item in self._topics.items()})
@@ -110,7 +81,7 @@ class Inputs:
             topic: deque(maxlen=_LATCHED) for topic, item in self._topics.items()
             if item.durability == 'transient_local'}
         self._subscriptions: list[tuple[str, Subscription]] = []
-        self._group = _Polled()
+        self._group = Polled()
         self._polled = not node.value('use_sim_time')
         self._mismatched: dict[str, int] = {}
 
@@ -137,7 +108,7 @@ class Inputs:
             return
         for topic, subscription in self._subscriptions:
             # First: a publisher must be known before its messages are counted.
-            _take_events(subscription)
+            take_events(subscription)
             handle = subscription.handle
             with handle:
                 # Not without end: services wait meanwhile.
@@ -302,40 +273,3 @@ class Inputs:
             if intake.late:
                 found.append(f'{topic}: {intake.late} messages came after their episode')
         return found
-
-
-def _take_events(subscription: Subscription) -> None:
-    """Take what an executor would have taken, had it waited for the subscription's events."""
-    for event in subscription.event_handlers:
-        # rclpy has no public way to poll an event: this is what is_ready notes.
-        event._ready_to_take_data = True
-        info = event.take_data()
-        # Without news, it is what was told last, with changes of 0.
-        if info is not None and (
-                info.total_count_change or getattr(info, 'current_count_change', 0)):
-            event.callback(info)
-
-
-def _describe(contract: Contract) -> dict[str, _Topic]:
-    reliability = {camera.topic: camera.reliability for camera in contract.cameras}
-    reliability |= {item.topic: item.reliability for item in contract.extra}
-    for stream in (*contract.state, *contract.action, *contract.evaluation):
-        # Two streams may share a topic: the weaker wish connects to every publisher.
-        if reliability.get(stream.topic) != 'best_effort':
-            reliability[stream.topic] = stream.reliability
-    durability = {item.topic: item.durability for item in contract.extra}
-    cameras = {camera.topic for camera in contract.cameras}
-    return {topic: _Topic(
-        _message_class(kind), message_schema(kind).stamped, reliability[topic],
-        durability.get(topic, 'volatile'), _DEPTH_IMAGES if topic in cameras else _DEPTH_STREAMS)
-        for topic, kind in contract.topics().items()}
-
-
-def _message_class(name: str) -> Any:
-    package, _, kind = name.partition('/')
-    try:
-        return getattr(importlib.import_module(f'{package}.msg'), kind)
-    except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f'message type {name} is not installed for Python: {error}; install the package '
-            f'{package} or source the ROS setup file that has it') from error
