@@ -155,6 +155,7 @@ class Demo:
         from ssl_vla_ros.contract import load_contract
         from ssl_vla_ros.dataset.build import build_dataset
         from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+        from ssl_vla_ros.dataset.workers import default_workers
         from ssl_vla_ros.episodes.reader import list_episodes
         episodes = list_episodes(self.session)
         origin = fingerprint((path.name for path in episodes), [
@@ -163,7 +164,7 @@ class Demo:
             if self.made_from(origin, self.data):
                 self.work_begins()
                 report = build_dataset(self.session, self.data, load_contract(self.contract),
-                                       progress=shown.callback())
+                                       progress=shown.callback(), workers=default_workers())
                 (self.logs / 'build.txt').write_text(report.text() + '\n', encoding='utf-8')
             dataset = Dataset.open(self.data)
             refused = len(episodes) - dataset.num_episodes
