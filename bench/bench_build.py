@@ -33,10 +33,10 @@ from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
 from ssl_vla_ros.dataset.build import build_dataset
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset, DatasetWriter
-from ssl_vla_ros.dataset.workers import default_workers
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.writer import EpisodeWriter
 from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.parallel import default_workers
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNNER = ROOT / '.venv-lerobot' / 'bin' / 'lerobot-python'

@@ -53,9 +53,10 @@ LEROBOT = ROOT / '.venv-lerobot' / 'bin' / 'lerobot-python'
 TARGETS = {'clips_vs_lerobot': 20.0, 'clips_vs_memmap': 0.5, 'cache_build_vs_pyav_cores': 0.8}
 #: Side of the pictures in the cache whose building is timed.
 _CACHE_SIZE = 96
-_BATCH = 64
-#: Seconds that one turn lasts at least.
-_TURN_S = 0.5
+#: Clips of a batch, fewer of large pictures: a batch takes 64 MB at most.
+_BATCH, _BATCH_BYTES = 64, 64 << 20
+#: Seconds that one turn lasts at least, after a batch that does not count.
+_TURN_S = 1.0
 
 Pick = NDArray[np.int64]
 
@@ -173,7 +174,8 @@ def one_file_each(dataset: Dataset, cache: FrameCache, folder: Path) -> list[Any
 
 def rate_of(read: Callable[[Pick], object], picks: Callable[[int], Pick]) -> float:
     """Clips a second of one turn."""
-    count, began, turn = 0, time.perf_counter(), 0
+    read(picks(0))
+    count, began, turn = 0, time.perf_counter(), 1
     while (passed := time.perf_counter() - began) < _TURN_S:
         pick = picks(turn)
         read(pick)
@@ -189,9 +191,11 @@ def measure_clips(dataset: Dataset, cache: FrameCache, maps: list[Any], length: 
     stream = FrameStream(dataset, *cache.shape[1:3])
     streamed = Clips(stream, length=length, columns={'action': dataset.column('action')})
     rng = np.random.default_rng(0)
+    clip_bytes = length * len(CAMERAS) * int(np.prod(cache.shape[1:]))
+    batch = max(1, min(_BATCH, _BATCH_BYTES // clip_bytes))
 
     def picks(turn: int) -> Pick:
-        return rng.integers(0, len(clips), _BATCH)
+        return rng.integers(0, len(clips), batch)
 
     def gather(pick: Pick) -> list[Any]:
         rows, _ = clips.rows(pick)
@@ -205,7 +209,7 @@ def measure_clips(dataset: Dataset, cache: FrameCache, maps: list[Any], length: 
     found: dict[str, list[float]] = {'ours': [], 'memmap': [], 'stream': [], 'lerobot': []}
     for _ in range(repeats):
         if lerobot is not None:
-            rows, _ = clips.rows(picks(0))
+            rows, _ = clips.rows(rng.integers(0, len(clips), _BATCH))
             found['lerobot'].append(_BATCH / lerobot.seconds(rows[:, 0].tolist()))
         found['ours'].append(rate_of(clips.read, picks))
         found['memmap'].append(rate_of(gather, picks))
@@ -214,7 +218,7 @@ def measure_clips(dataset: Dataset, cache: FrameCache, maps: list[Any], length: 
     if lerobot is not None:
         lerobot.close()
     result: dict[str, Any] = {
-        'clip_rows': length, 'cameras': len(CAMERAS), 'batch': _BATCH,
+        'clip_rows': length, 'cameras': len(CAMERAS), 'batch': batch,
         'clips_per_s': {name: spread(values) for name, values in found.items() if values}}
     for name in ('memmap', 'lerobot'):
         if found[name]:

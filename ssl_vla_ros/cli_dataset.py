@@ -94,7 +94,7 @@ def _add_writing(part: argparse.ArgumentParser) -> None:
 
 
 def _workers(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.dataset.workers import default_workers
+    from ssl_vla_ros.parallel import default_workers
     return int(options.workers or default_workers())
 
 

@@ -131,7 +131,7 @@ def check(options: argparse.Namespace) -> int:
 
 def _judge_session(options: argparse.Namespace, thresholds: Any) -> tuple[list[Any], list[str]]:
     from ssl_vla_ros.episodes.check import check_session, episodes_to_check
-    from ssl_vla_ros.episodes.check_pool import default_workers
+    from ssl_vla_ros.parallel import default_workers
     paths = episodes_to_check(options.place)
     verdicts = check_session(
         paths, thresholds, workers=options.workers or default_workers(), progress=progress_bar)
@@ -140,7 +140,7 @@ def _judge_session(options: argparse.Namespace, thresholds: Any) -> tuple[list[A
 
 def _judge_dataset(options: argparse.Namespace, thresholds: Any) -> tuple[list[Any], list[str]]:
     from ssl_vla_ros.dataset.check import check_dataset
-    from ssl_vla_ros.episodes.check_pool import default_workers
+    from ssl_vla_ros.parallel import default_workers
     found = check_dataset(
         options.place, thresholds, workers=options.workers or default_workers(),
         options=getattr(options, 'import_options', None),

@@ -47,6 +47,10 @@ class BundleError(UserError):
     """A model bundle is missing something, was altered, or does not fit this robot."""
 
 
+class WorkerError(UserError):
+    """A process that shared the work was killed."""
+
+
 class MissingDependencyError(UserError):
     """A pip package of one of the extras is not installed."""
 

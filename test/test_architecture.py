@@ -27,16 +27,17 @@ ROOMS: dict[str, set[str] | None] = {
     'contract_types': set(),
     'errors': set(),
     'yaml_text': set(),
+    'parallel': set(),
     'places': set(),
     'preprocess': set(),
     'safety': set(),
     'messages': set(),
     'quality': {'messages'},
-    'episodes': {'messages', 'quality'},
+    'episodes': {'messages', 'parallel', 'quality'},
     'runtime': {'preprocess'},
     'sim': set(),
     'nodes': {'episodes', 'messages', 'preprocess', 'runtime', 'safety', 'sim'},
-    'dataset': {'episodes', 'messages', 'preprocess', 'quality'},
+    'dataset': {'episodes', 'messages', 'parallel', 'preprocess', 'quality'},
     'augment': set(),
     'losses': set(),
     'networks': set(),
@@ -47,8 +48,8 @@ ROOMS: dict[str, set[str] | None] = {
     'demo': None,
     'cli': None,
     'cli_text': set(),
-    'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'places'},
-    'cli_episodes': {'cli_text', 'dataset', 'episodes', 'quality'},
+    'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'parallel', 'places'},
+    'cli_episodes': {'cli_text', 'dataset', 'episodes', 'parallel', 'quality'},
     'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},
 }
 ROS = {
@@ -60,7 +61,8 @@ TORCH = {
 #: Rooms that run on a robot, or must run where no training package is.
 NO_TORCH = {
     'contract', 'contract_sections', 'contract_types', 'errors', 'yaml_text', 'preprocess',
-    'safety', 'messages', 'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'quality', 'report'}
+    'safety', 'messages', 'episodes', 'runtime', 'nodes', 'sim', 'dataset', 'parallel',
+    'quality', 'report'}
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

@@ -26,7 +26,7 @@ from ssl_vla_ros.dataset.build import build_dataset
 from ssl_vla_ros.dataset.files import part_of, replaced_name
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.proof import PictureTrace
-from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.errors import DatasetError, WorkerError
 
 TICKS = (10, 12, 14, 16)
 
@@ -181,7 +181,7 @@ def test_a_worker_that_is_killed_is_told(session: Path, tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
     for ticks in range(20, 32):
         Recording.regular(ticks).write(session)
-    with pytest.raises(DatasetError, match='a worker process was killed.*--workers 1'):
+    with pytest.raises(WorkerError, match='a worker process was killed.*--workers 1'):
         build_dataset(session, tmp_path / 'out', progress=kill, workers=2)
     build_dataset(session, tmp_path / 'out')
     assert Dataset.open(tmp_path / 'out').num_episodes == 16

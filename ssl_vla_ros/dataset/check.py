@@ -9,7 +9,7 @@ beside them; what state, action and pictures say is judged as for a raw bag.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from ssl_vla_ros.dataset.aligned import AlignedEpisode
 from ssl_vla_ros.dataset.jobs import EpisodeJob, LoadedEpisode
 from ssl_vla_ros.dataset.sources.base import ImportOptions
 from ssl_vla_ros.dataset.sources.detect import open_source
-from ssl_vla_ros.episodes.check_pool import each
 from ssl_vla_ros.errors import UserError
+from ssl_vla_ros.parallel import each
 from ssl_vla_ros.quality.gate import judge_length, judge_pictures, judge_values
 from ssl_vla_ros.quality.labels import stream_labels
 from ssl_vla_ros.quality.pictures import Pictures, PictureWatch
@@ -154,16 +154,15 @@ def check_dataset(path: Path, thresholds: Thresholds, *, workers: int = 1,
     """
     source = open_source(path, options or ImportOptions())
     check_labels(thresholds, tuple(label for label, _, _ in stream_labels(source.contract)))
-    total = len(source.jobs)
-
-    def tell(done: int, verdict: Sequence[Verdict]) -> None:
+    found: dict[int, list[Verdict]] = {}
+    judge = partial(check_job, contract=source.contract, thresholds=thresholds)
+    for place, verdicts in each(judge, source.jobs, workers):
+        found[place] = verdicts
         if told is not None:
-            told(done, total, verdict[0])
-
-    found = each(partial(check_job, contract=source.contract, thresholds=thresholds),
-                 source.jobs, workers, tell)
+            told(len(found), len(source.jobs), verdicts[0])
     refused = [Verdict.of(name, [_unreadable(why)]) for name, why in source.refused]
-    return DatasetCheck(source.kind, (*(item for items in found for item in items), *refused))
+    return DatasetCheck(source.kind, (
+        *(item for place in range(len(found)) for item in found[place]), *refused))
 
 
 def check_job(job: EpisodeJob, contract: Contract, thresholds: Thresholds) -> list[Verdict]:

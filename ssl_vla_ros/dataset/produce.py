@@ -26,9 +26,10 @@ from ssl_vla_ros.dataset.jobs import EpisodeJob
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.reuse import dataset_episodes
 from ssl_vla_ros.dataset.staging import open_staged, StagedEpisode
-from ssl_vla_ros.dataset.workers import stage_all, Task
+from ssl_vla_ros.dataset.workers import stage, Task
 from ssl_vla_ros.dataset.writer import check_sizes
 from ssl_vla_ros.errors import DatasetError, UserError
+from ssl_vla_ros.parallel import each
 
 #: Raised when rows or pictures would come out otherwise: what was staged before is then stale.
 _VERSION = 1
@@ -106,8 +107,8 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
         results, todo = _plan(jobs, contract, staged, existing, chosen, keep_constant)
         done = len(jobs) - len(todo)
         tell(progress, done, len(jobs), 'episodes')
-        for task, reason in stage_all([task for _, task in todo], workers):
-            place = next(index for index, item in todo if item is task)
+        for number, reason in each(stage, [task for _, task in todo], workers):
+            place, task = todo[number]
             results[place] = (JobResult(task.job.name, (), reason) if reason else
                               JobResult(task.job.name, _open(task.place, contract)))
             done += 1

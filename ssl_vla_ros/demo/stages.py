@@ -155,8 +155,8 @@ class Demo:
         from ssl_vla_ros.contract import load_contract
         from ssl_vla_ros.dataset.build import build_dataset
         from ssl_vla_ros.dataset.lerobot_v3 import Dataset
-        from ssl_vla_ros.dataset.workers import default_workers
         from ssl_vla_ros.episodes.reader import list_episodes
+        from ssl_vla_ros.parallel import default_workers
         episodes = list_episodes(self.session)
         origin = fingerprint((path.name for path in episodes), [
             self.contract, *(path / 'episode.json' for path in episodes)])

@@ -20,11 +20,11 @@ import numpy as np
 from ssl_vla_ros.contract import Camera, Contract, Stream
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.accounting import TopicAccount
-from ssl_vla_ros.episodes.check_pool import each
 from ssl_vla_ros.episodes.reader import Episode
 from ssl_vla_ros.errors import ConfigError, ContractError, EpisodeError, MessageError
 from ssl_vla_ros.messages.images import camera_rgb
 from ssl_vla_ros.messages.streams import read_stream
+from ssl_vla_ros.parallel import each
 from ssl_vla_ros.quality.gate import (
     judge_length, judge_pictures, judge_timing, judge_values)
 from ssl_vla_ros.quality.labels import stream_labels
@@ -151,15 +151,16 @@ def check_session(paths: Sequence[Path], thresholds: Thresholds, *, workers: int
     ------
     ConfigError
         As ``check_episode``.
-    EpisodeError
+    WorkerError
         If a worker process was killed.
 
     """
-    def tell(done: int, verdict: Verdict) -> None:
+    found: dict[int, Verdict] = {}
+    for place, verdict in each(partial(check_episode, thresholds=thresholds), paths, workers):
+        found[place] = verdict
         if progress is not None:
-            progress(done, len(paths), 'check')
-
-    return each(partial(check_episode, thresholds=thresholds), paths, workers, tell)
+            progress(len(found), len(paths), 'check')
+    return [found[place] for place in range(len(paths))]
 
 
 def _reasons(episode: Episode, thresholds: Thresholds) -> Iterator[Reason]:

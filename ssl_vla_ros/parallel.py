@@ -1,6 +1,6 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judging many episodes at once, in processes that end with this one."""
+"""The same work for many items, in processes that end with this one, however it ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 import multiprocessing
 import os
 import signal
+import threading
 from typing import TypeVar
 
 import cv2
-from ssl_vla_ros.errors import EpisodeError
+from ssl_vla_ros.errors import WorkerError
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -27,8 +28,8 @@ def default_workers() -> int:
     return os.cpu_count() or 1
 
 
-def each(work: Callable[[Item], Result], items: Sequence[Item], workers: int,
-         told: Callable[[int, Result], None]) -> list[Result]:
+def each(work: Callable[[Item], Result], items: Sequence[Item], workers: int
+         ) -> Iterator[tuple[int, Result]]:
     """
     Do the same with every item, in ``workers`` processes (this one if it is 1).
 
@@ -40,38 +41,32 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], workers: int,
         What it is called with.
     workers
         How many at a time.
-    told
-        Called with how many are done and the latest result, in the order in which they end.
 
-    Returns
-    -------
-    list
-        The results in the order of the items.
+    Yields
+    ------
+    tuple
+        The place of an item that is done, and its result, in the order in which they end.
 
     Raises
     ------
-    EpisodeError
+    WorkerError
         If a process was killed, as by the kernel when memory runs out.
 
     """
     workers = min(workers, len(items))
-    found: dict[int, Result] = {}
     if workers <= 1:
         for place, item in enumerate(items):
-            found[place] = work(item)
-            told(len(found), found[place])
-        return [found[place] for place in range(len(items))]
+            yield place, work(item)
+        return
     with _pool(workers) as pool:
         waiting = {pool.submit(work, item): place for place, item in enumerate(items)}
         try:
             for future in as_completed(waiting):
-                found[waiting[future]] = future.result()
-                told(len(found), future.result())
+                yield waiting[future], future.result()
         except BrokenProcessPool as error:
-            raise EpisodeError(
+            raise WorkerError(
                 'a worker process was killed, perhaps because memory ran out; run the same '
-                'command with --workers 1') from error
-    return [found[place] for place in range(len(items))]
+                'command with --workers 1: what was finished is kept') from error
 
 
 @contextmanager
@@ -82,7 +77,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
-        # Ctrl-C does not wait for the episodes that are half read.
+        # An interrupted user does not wait for what is half done.
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -91,6 +86,15 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """Set up a worker: one thread, and no word on Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Set up a worker: one thread, no word on Ctrl-C, and never longer than its parent."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
