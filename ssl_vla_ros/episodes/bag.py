@@ -19,6 +19,8 @@ import yaml
 
 #: Name of the MCAP metadata record that embeds the robot contract in the bag itself.
 CONTRACT_RECORD = 'ssl_vla_ros'
+#: Bytes written between two requests to the system to bring them to the disk.
+_PUSH_BYTES = 4 * 2**20
 
 
 @dataclass
@@ -77,6 +79,7 @@ class BagFile:
         self.summary = BagSummary(path.name, {})
         self._channels: dict[str, int] = {}
         self._written = False
+        self._on_its_way = 0
         self._stream = path.open('xb')
         try:
             self._writer = ChunkWriter(self._stream, compression)
@@ -102,6 +105,7 @@ class BagFile:
         self._writer.add_message(
             self._channels[topic], log_time=log_time_ns, data=cdr, publish_time=publish_time_ns,
             sequence=statistics.count)
+        self._push()
         if not self._written:
             summary.first_log_ns = summary.last_log_ns = log_time_ns
         summary.first_log_ns = min(summary.first_log_ns, log_time_ns)
@@ -110,6 +114,14 @@ class BagFile:
         self._written = True
         if statistics.schema.stamped:
             self._note_stamp(cdr)
+
+    def _push(self) -> None:
+        # Have the system write now, without waiting, and forget what nobody reads again. Left to
+        # gather until the sync, a second's pictures hold the writer up for 0.15 to 0.7 s.
+        place = self._stream.tell()
+        if place - self._on_its_way >= _PUSH_BYTES and hasattr(os, 'posix_fadvise'):
+            self._on_its_way = place
+            os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _note_stamp(self, cdr: bytes) -> None:
         try:

@@ -61,7 +61,9 @@ class ChunkWriter:
         self._start_time = self._end_time = 0
         self._schemas: list[Schema] = []
         self._channels: list[Channel] = []
-        self._chunks: list[ChunkIndex] = []
+        # Serialized at once: as objects, an hour's chunks would take 120 MB, not 20.
+        self._chunks = RecordBuilder()
+        self._chunk_count = 0
         self._metadata: list[MetadataIndex] = []
         self._counts: dict[int, int] = {}
         self._first_time = self._last_time = 0
@@ -123,12 +125,14 @@ class ChunkWriter:
         offsets: list[SummaryOffset] = []
         for opcode, records in (
                 (Opcode.SCHEMA, self._schemas), (Opcode.CHANNEL, self._channels),
-                (Opcode.STATISTICS, [self._statistics()]), (Opcode.CHUNK_INDEX, self._chunks),
-                (Opcode.METADATA_INDEX, self._metadata)):
+                (Opcode.STATISTICS, [self._statistics()]),
+                (Opcode.METADATA_INDEX, self._metadata), (Opcode.CHUNK_INDEX, ())):
             group = summary.count
             for record in records:
                 record.write(summary)
-            if records:
+            if opcode == Opcode.CHUNK_INDEX:
+                summary.write(self._chunks.end())
+            if summary.count > group:
                 offsets.append(SummaryOffset(opcode, start + group, summary.count - group))
         offsets_start = start + summary.count
         for offset in offsets:
@@ -183,21 +187,22 @@ class ChunkWriter:
             MessageIndex(channel, entries).write(builder)
         index = builder.end()
         self._stream.write(index)
-        if not self._chunks:
+        if not self._chunk_count:
             self._first_time, self._last_time = self._start_time, self._end_time
         self._first_time = min(self._first_time, self._start_time)
         self._last_time = max(self._last_time, self._end_time)
-        self._chunks.append(ChunkIndex(
+        ChunkIndex(
             chunk_length=end - offset, chunk_start_offset=offset, compression=self._name,
             compressed_size=len(data), message_end_time=self._end_time,
             message_index_length=len(index), message_index_offsets=index_offsets,
-            message_start_time=self._start_time, uncompressed_size=self._used))
+            message_start_time=self._start_time, uncompressed_size=self._used).write(self._chunks)
+        self._chunk_count += 1
         self._entries, self._used = {}, 0
 
     def _statistics(self) -> Statistics:
         return Statistics(
             attachment_count=0, channel_count=len(self._channels),
-            channel_message_counts=self._counts, chunk_count=len(self._chunks),
+            channel_message_counts=self._counts, chunk_count=self._chunk_count,
             message_count=sum(self._counts.values()), message_start_time=self._first_time,
             message_end_time=self._last_time, metadata_count=len(self._metadata),
             schema_count=len(self._schemas))
