@@ -31,7 +31,8 @@ unexport COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION MAKEFLAGS MAKEL
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint bench install clean help
+.PHONY: demo test test-faults test-conformance lint bench bench-record bench-build bench-load
+.PHONY: install install-lerobot clean help
 
 demo: $(STAMP)
 	@$(BIN)/ssl_vla demo $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
@@ -55,6 +56,28 @@ bench: $(STAMP)
 	@FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_large_image.xml \
 	  ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST \
 	  $(BIN)/python bench/bench_nodes.py --bundle "$(BUNDLE)" $(ARGS)
+
+bench-record: $(STAMP)
+	@$(BIN)/python bench/bench_record.py $(ARGS)
+
+bench-build: $(STAMP) install-lerobot
+	@$(BIN)/python bench/bench_build.py $(ARGS)
+
+bench-load: $(STAMP) install-lerobot
+	@$(BIN)/python bench/bench_load.py $(ARGS)
+
+# SIGKILL at 50 random moments, the other faults with as many seeds, one after the other.
+test-faults: $(STAMP)
+	@OMP_NUM_THREADS=1 FAULT_SEEDS=50 $(BIN)/python -m pytest test/test_faults_recorder.py \
+	  test/test_faults_recorder_messages.py $(ARGS)
+
+# The real lerobot lies in a virtual environment of its own; without it these tests skip.
+test-conformance: $(STAMP)
+	@$(MAKE) --no-print-directory install-lerobot || echo 'lerobot is not there: what follows skips'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest test/test_conformance_lerobot.py $(ARGS)
+
+install-lerobot: $(STAMP)
+	@$(BIN)/python requirements/lerobot/install.py
 
 install: $(STAMP)
 
