@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import argparse
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 import shutil
 import statistics
@@ -28,6 +27,7 @@ from typing import Any
 
 import rclpy
 from rclpy.utilities import ok
+from record_ceiling import ceiling
 from record_publishers import CONTENTS
 from record_rig import Load, Rig, ROOT, set_environment, Span
 from ssl_vla_ros.episodes.reader import Episode
@@ -39,8 +39,8 @@ TARGETS = {
     'start_ms': ('<', 50.0), 'finish_ms': ('<', 1000.0)}
 #: Memory is compared from here on: the first seconds fill buffers once and for all.
 _SETTLED_S = 10.0
-_FULL = 0.85
-_BACKLOG_MS = 1000.0
+#: Longest episode of a step of --ceiling.
+_STEP_S = 15.0
 
 
 @dataclass
@@ -121,7 +121,8 @@ def measure(load: Load, seconds: float, starts: int, parameters: list[str], fold
             'parameters': parameters, 'status': episode.info['status'],
             'anonymous_growth_mb': growth_mb(span, 'anonymous'),
             'rss_mb': span.samples[-1].rss / 1e6,
-            'anonymous_mb': [round(item.anonymous / 1e6, 1) for item in span.samples[::10]], 'cores_by_thread': threads,
+            'anonymous_mb': [round(item.anonymous / 1e6, 1) for item in span.samples[::10]],
+            'cores_by_thread': threads,
             'machine_busy_cores': span.busy_cores,
             'bag_mb_s': size / 1e6 / span.seconds,
             'compression': load.mb_s * span.seconds * 1e6 / size,
@@ -175,73 +176,14 @@ def table(result: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def limit(result: dict[str, Any], cores: int) -> str:
-    """Say what the figures of an overload point at."""
-    details = result['details']
-    topics, threads = details['topics'].values(), details['cores_by_thread']
-    lost, dropped = (sum(item[fate] for item in topics) for fate in ('lost', 'dropped'))
-    slow = [topic for topic, item in details['topics'].items() if item['rate_share'] < 0.99]
-    words = []
-    if slow:
-        words.append(f'publishers: {", ".join(slow)} did not reach their own rate')
-    if details['machine_busy_cores'] > _FULL * cores:
-        words.append(f'CPU: {details["machine_busy_cores"]:.2f} of {cores} cores are busy')
-    if threads.get('callbacks', 0.0) > _FULL:
-        words.append('callbacks: the thread of the recorder that takes messages is busy')
-    if dropped or result['finish_ms'] > _BACKLOG_MS:
-        words.append('compression: the writer thread is busy'
-                     if threads.get('writer', 0.0) > _FULL else
-                     f'disk or a share of the CPU: the writer had to wait at '
-                     f'{details["bag_mb_s"]:.0f} MB/s')
-    if lost and not words:
-        words.append('DDS: messages were lost though nobody was busy')
-    return '; '.join(words) or 'nothing'
-
-
-def ceiling(base: Load, options: argparse.Namespace) -> dict[str, Any]:
-    """Step up on three ways until less than 99.9 % is written."""
-    ways = {
-        'cameras of 640x480': [replace(base, cameras=count) for count in (4, 6, 8, 10, 12, 16)],
-        'cameras of 1920x1080': [replace(base, cameras=count, width=1920, height=1080)
-                                 for count in (1, 2, 3, 4, 6)],
-        'joint states': [replace(base, joints_hz=rate)
-                         for rate in (1000.0, 2000.0, 3000.0, 4000.0, 6000.0)]}
-    found: dict[str, Any] = {}
-    for way, loads in ways.items():
-        steps = []
-        good = ''
-        for load in loads:
-            result = run(load, min(options.seconds, 15.0), 0, options.parameter)
-            steps.append(result)
-            print(table(result), flush=True)
-            reached = all(item['rate_share'] >= 0.99
-                          for item in result['details']['topics'].values())
-            # A late finish: the queue grew all the while, and a longer episode would overflow it.
-            if (result['written_fraction'] < 0.999 or not reached
-                    or result['finish_ms'] > _BACKLOG_MS):
-                break
-            good = str(load)
-        found[way] = {'last_good': good, 'limit': limit(steps[-1], os.cpu_count() or 1),
-                      'steps': steps}
-        print(f'== {way}: good up to {good or "nothing"}; then {found[way]["limit"]}\n',
-              flush=True)
-    return found
-
-
-def run(load: Load, seconds: float, starts: int, parameters: list[str]) -> dict[str, Any]:
+def run(load: Load, seconds: float, starts: int, parameters: list[str], place: Path
+        ) -> dict[str, Any]:
     """``measure`` in a folder that is removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix='.bench_record_', dir=run_folder()))
+    folder = Path(tempfile.mkdtemp(prefix='.bench_record_', dir=place))
     try:
         return measure(load, seconds, starts, parameters, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_folder() -> Path:
-    """Where episodes are recorded to: the disk of the repository, not a memory file system."""
-    folder = ROOT / 'out' / 'bench'
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def main() -> int:
@@ -260,17 +202,25 @@ def main() -> int:
     parser.add_argument('--ceiling', action='store_true', help='step up until it is too much')
     parser.add_argument('--parameter', action='append', default=[], metavar='NAME:=VALUE',
                         help='parameter of the recorder')
+    parser.add_argument('--place', type=Path, default=ROOT / 'out' / 'bench',
+                        help='where to record to: the disk that is measured')
     parser.add_argument('--out', type=Path, default=ROOT / 'out' / 'bench' / 'record.json')
     options = parser.parse_args()
     set_environment()
     rclpy.init()
     load = Load(options.cameras, options.width, options.height, options.camera_hz,
                 options.joints_hz, options.action_hz, options.content)
+    options.place.mkdir(parents=True, exist_ok=True)
     try:
-        result = run(load, options.seconds, options.starts, options.parameter)
+        result = run(load, options.seconds, options.starts, options.parameter, options.place)
         print(table(result), flush=True)
         if options.ceiling:
-            result['details']['ceiling'] = ceiling(load, options)
+            def step(heavier: Load) -> dict[str, Any]:
+                found = run(heavier, min(options.seconds, _STEP_S), 0, options.parameter,
+                            options.place)
+                print(table(found), flush=True)
+                return found
+            result['details']['ceiling'] = ceiling(load, step, options.place)
     finally:
         # A signal may have done it.
         if ok():

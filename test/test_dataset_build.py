@@ -215,7 +215,7 @@ def test_a_session_with_gaps_is_split_where_the_contract_says_so(
     assert sources[2:] == ['session/episode_000002 part 1 of 2',
                            'session/episode_000002 part 2 of 2']
     assert all(not dataset.column('flagged')[dataset.rows(number)].any() for number in (2, 3))
-    assert dataset.column('skew.image.wrist').max() <= 0.05
+    assert dataset.column('skew.camera.wrist').max() <= 0.05
     assert len(report.kept) == 4
     # Bringing it up to date finds both parts again.
     assert build_dataset(session, tmp_path / 'out', splitting).changed is False

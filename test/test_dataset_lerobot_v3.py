@@ -71,7 +71,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
             ('flagged', np.concatenate([episode.flagged for episode in episodes])),
             ('index', np.arange(15)), ('task_index', [0] * 6 + [1] * 4 + [0] * 5),
             ('frame_index', [*range(6), *range(4), *range(5)]),
-            ('skew.image.wrist',
+            ('skew.camera.wrist',
              np.concatenate([episode.skew_s['image.wrist'] for episode in episodes]))):
         assert dataset.column(name).shape == (15, 1)
         np.testing.assert_array_equal(dataset.column(name)[:, 0], expected)

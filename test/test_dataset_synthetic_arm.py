@@ -205,9 +205,9 @@ def _pictures_off(where: str, tick: int, state: float, skew: dict[str, float],
     for camera, frame in frames.items():
         stamp, shown = read(frame)
         far = abs(stamp - tick) / SECOND
-        if abs(far - skew[f'image.{camera}']) > 1e-7:
+        if abs(far - skew[f'camera.{camera}']) > 1e-7:
             found.append(f'{where}: the picture of {camera} is {far} s off, its skew says '
-                         f'{skew[f"image.{camera}"]}')
+                         f'{skew[f"camera.{camera}"]}')
         if abs(shown - angle(stamp)) > STEP:
             found.append(f'{where}: {camera} shows {shown}, the joint was at {angle(stamp)}')
         allowed = FASTEST * (far + skew['state.joints']) + STEP
@@ -225,7 +225,7 @@ def test_every_row_of_the_dataset_is_as_far_off_as_its_skews_say(built: Path) ->
     flagged = dataset.column('flagged')[:, 0]
     assert 0 < flagged.sum() < 0.4 * rows, 'lost messages show, and most rows are good'
     assert (np.diff(dataset.column('stamp_ns')[dataset.rows(0), 0]) == SECOND // 20).all()
-    skews = dataset.column('skew.image.wrist')[~flagged]
+    skews = dataset.column('skew.camera.wrist')[~flagged]
     assert np.ptp(skews) > 0.02, 'the cameras are out of step'
 
 

@@ -495,7 +495,7 @@ def test_our_own_dataset_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again.success == built.success == [True, False, None]
     assert again.episode_tasks == built.episode_tasks
     names = list(built._table().column_names)
-    assert {'stamp_ns', 'flagged', 'skew.image.front', 'observation.evaluation'} <= set(names)
+    assert {'stamp_ns', 'flagged', 'skew.camera.front', 'observation.evaluation'} <= set(names)
     for name in names:
         np.testing.assert_array_equal(again.column(name), built.column(name), err_msg=name)
     source = open_lerobot_v3(tmp_path / 'built', NOTHING)

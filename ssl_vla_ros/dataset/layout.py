@@ -52,8 +52,13 @@ def video_key(camera: str) -> str:
 
 
 def skew_key(label: str) -> str:
-    """Name of the column with a stream's skews."""
-    return f'skew.{label}'
+    """
+    Name of the column with a stream's skews.
+
+    None holds ``image``: lerobot takes such a name for pictures and refuses to go on with the
+    dataset.
+    """
+    return f'skew.{label}'.replace('image', 'camera')
 
 
 def place(episode: int) -> tuple[int, int]:

@@ -32,7 +32,7 @@ from ssl_vla_ros.errors import DatasetError, UserError
 from ssl_vla_ros.parallel import each
 
 #: Raised when rows or pictures would come out otherwise: what was staged before is then stale.
-_VERSION = 1
+_VERSION = 2
 _STAGED, _DATASET = 'staged', 'dataset'
 #: Reasons that an error lists: more say nothing new.
 _SHOWN = 8
