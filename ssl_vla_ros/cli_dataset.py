@@ -217,4 +217,3 @@ def _split(options: argparse.Namespace) -> int:
     for made in split_dataset(options.dataset, parts, progress_bar, overwrite=options.overwrite):
         print(f'{made.path}: {made.num_episodes} episodes, {made.num_rows} rows')
     return 0
-

@@ -125,13 +125,13 @@ def _extra(root: Section) -> tuple[ExtraTopic, ...]:
 
 def _limits(root: Section, actions: tuple[Stream, ...], state: tuple[Stream, ...]) -> Limits:
     part = Section(root.data['limits'], root.source, 'limits',
-                    ('input_timeout_s', 'action', 'joints'))
+                   ('input_timeout_s', 'action', 'joints'))
     action_names = [name for stream in actions for name in stream.columns]
     table = Section(part.need('action'), root.source, 'limits.action', action_names)
     action: dict[str, ActionLimit] = {}
     for name in action_names:
         entry = Section(table.need(name), root.source, f'limits.action.{name}',
-                         ('min', 'max', 'max_step', 'free_start'))
+                        ('min', 'max', 'max_step', 'free_start'))
         low = entry.number('min')
         action[name] = ActionLimit(
             low, entry.number('max', above=low), entry.number('max_step', above=0.0),
@@ -141,7 +141,7 @@ def _limits(root: Section, actions: tuple[Stream, ...], state: tuple[Stream, ...
     joints: dict[str, JointLimit] = {}
     for name in table.data:
         entry = Section(table.data[name], root.source, f'limits.joints.{name}',
-                         ('min', 'max', 'margin', 'max_velocity'))
+                        ('min', 'max', 'margin', 'max_velocity'))
         low = entry.number('min')
         limit = JointLimit(
             low, entry.number('max', above=low), entry.number('margin', 0.0, low=0.0),

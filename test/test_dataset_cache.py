@@ -15,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ssl_vla_ros.dataset import decoding
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.cache_files import CacheFile
 from ssl_vla_ros.dataset.decoding import decode_all, DecodeJob
@@ -138,10 +140,17 @@ def test_an_episode_that_is_there_twice_is_decoded_once(tmp_path: Path) -> None:
 def test_a_build_that_was_ended_goes_on_where_it_was(
         number: signal.Signals, dataset: Dataset, tmp_path: Path) -> None:
     code = (
-        'import os, signal, sys\n'
+        'import os, signal, sys, time\n'
         'from pathlib import Path\n'
+        'from ssl_vla_ros.dataset import decoding\n'
         'from ssl_vla_ros.dataset.cache import FrameCache\n'
         'from ssl_vla_ros.dataset.lerobot_v3 import Dataset\n'
+        'decode, begun = decoding.decode_video, []\n'
+        'def slowly(path):\n'
+        '    begun.append(path)\n'
+        '    time.sleep(1.0 if len(begun) > 3 else 0.0)\n'  # the end comes before these
+        '    return decode(path)\n'
+        'decoding.decode_video = slowly\n'
         'def stop(done, total, what):\n'
         f'    if done == 3: os.kill(os.getpid(), {int(number)})\n'
         'FrameCache.build(Dataset.open(sys.argv[1]), 16, 24, Path(sys.argv[2]), stop, threads=1)')
@@ -175,17 +184,20 @@ def test_a_video_of_another_episode_is_refused(copy: Dataset, tmp_path: Path) ->
 
 
 def test_a_second_process_waits_and_takes_what_the_first_made(
-        copy: Dataset, tmp_path: Path) -> None:
+        copy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = threading.Event()
     go_on = threading.Event()
     found: list[FrameCache] = []
+    decode, begun = decoding.decode_video, []
 
-    def hold(done: int, total: int, what: str) -> None:
-        told.set()
-        assert go_on.wait(20.0)
+    def held(path: Path) -> Any:
+        begun.append(path)
+        assert len(begun) < 4 or go_on.wait(20.0)
+        return decode(path)
 
-    first = threading.Thread(
-        target=FrameCache.build, args=(copy, 16, 24, tmp_path / 'cache', hold))
+    monkeypatch.setattr(decoding, 'decode_video', held)
+    first = threading.Thread(target=FrameCache.build, args=(
+        copy, 16, 24, tmp_path / 'cache', lambda done, total, what: told.set()))
     first.start()
     assert told.wait(20.0)
     waiting = threading.Event()

@@ -183,8 +183,11 @@ def test_ctrl_c_ends_a_check_at_once(session: Path, tmp_path: Path) -> None:
     """With worker processes and all: nothing of it is left running."""
     import signal
     import time
-    for _ in range(5):
-        Arm(seconds=20.0).write(session)
+    import shutil
+    Arm(seconds=20.0).write(session)
+    last = sorted(session.glob('episode_*'))[-1]
+    for number in range(20, 60):                 # enough to be at it for some seconds
+        shutil.copytree(last, session / f'episode_{number:06d}')
     code = (f'import sys; sys.path.insert(0, {str(ROOT / "test")!r})\n'
             'from test_episodes_edit_cli import ask\n'
             'if __name__ == "__main__":\n'

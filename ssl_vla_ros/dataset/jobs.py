@@ -25,7 +25,7 @@ class LoadedEpisode:
         What was done, in words.
     success
         Whether it was achieved; None if nobody said.
-    notes
+    notes : tuple of str
         What is odd about the source and does not hinder.
     status
         A recorded episode's own status (``complete``, ``recovered`` …), else ''.

@@ -138,13 +138,13 @@ class Dataset:
 
     @property
     def episodes(self) -> list[dict[str, Any]]:
-        """What ``meta/ssl_vla.json`` says of each episode: source, digest, report …."""
+        """Return what ``meta/ssl_vla.json`` says of each episode: source, digest, report …."""
         found: list[dict[str, Any]] = self._extra['episodes']
         return found
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the dataset was made from."""
+        """Return what the dataset was made from."""
         return dict(self._extra.get('origin', {}))
 
     @property

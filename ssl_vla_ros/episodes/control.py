@@ -62,7 +62,7 @@ class EpisodeControl:
         What the operator said of the open episode, if anything.
     task
         What is being done, where that was said after the start; None otherwise.
-    notes
+    notes : dict
         More for episode.json, under ``extra``.
     last
         How the last episode ended.
