@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_it_reads_like_the_cache(dataset: Dataset, cache: FrameCache) -> None:
 
 
 def test_few_videos_are_open_at_a_time(dataset: Dataset) -> None:
+    gc.collect()  # streams of other tests that nobody has thrown away yet
     before = open_files(dataset.path)
     stream = FrameStream(dataset, 24, 16, open_videos=3, threads=2)
     stream.gather(np.arange(ROWS))
