@@ -20,13 +20,14 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
 from typing import Any
 
 import rclpy
-from rclpy.utilities import ok
+from rclpy.signals import SignalHandlerOptions
 from record_ceiling import ceiling
 from record_publishers import CONTENTS
 from record_rig import Load, Rig, ROOT, set_environment, Span
@@ -207,7 +208,9 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=ROOT / 'out' / 'bench' / 'record.json')
     options = parser.parse_args()
     set_environment()
-    rclpy.init()
+    # Ended by a signal, it ends its processes and removes its episodes, as after an error.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     load = Load(options.cameras, options.width, options.height, options.camera_hz,
                 options.joints_hz, options.action_hz, options.content)
     options.place.mkdir(parents=True, exist_ok=True)
@@ -222,9 +225,7 @@ def main() -> int:
                 return found
             result['details']['ceiling'] = ceiling(load, step, options.place)
     finally:
-        # A signal may have done it.
-        if ok():
-            rclpy.shutdown()
+        rclpy.shutdown()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + '\n')
     print(f'written to {options.out}')

@@ -173,6 +173,9 @@ class Rig:
     def __init__(self, folder: Path, load: Load, parameters: Sequence[str] = (),
                  program: Sequence[str] = RECORDER) -> None:
         self.load = load
+        self.node = rclpy.create_node('bench_record')
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
         self.session = folder / 'session'
         contract = folder / 'robot.yaml'
         contract.write_text(json.dumps(load.contract()))    # JSON is YAML
@@ -186,9 +189,6 @@ class Rig:
         self.publishers = [subprocess.Popen(
             [sys.executable, str(PUBLISHER), *words], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True) for words in load.publishers()]
-        self.node = rclpy.create_node('bench_record')
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
         self._clients = {name: self.node.create_client(Trigger, f'recorder/{name}')
                          for name in ('start_episode', 'stop_episode', 'discard_episode')}
 

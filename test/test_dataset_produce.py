@@ -320,3 +320,10 @@ def test_the_encoder_that_was_chosen_is_in_the_dataset(session: Path, tmp_path: 
     assert dataset.origin['encoder'] == 'libx264'
     assert {entry['encoder'] for entry in dataset.episodes} == {'libx264'}
     assert (dataset.path / layout.IMAGE_COUNTS).is_file()
+
+
+def test_a_session_is_the_same_by_whatever_path(
+        session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(session)
+    build_dataset('.', tmp_path / 'out')
+    assert build_dataset(session, tmp_path / 'out').changed is False

@@ -81,3 +81,17 @@ def test_books_from_the_memory_are_as_if_the_episode_had_begun_then() -> None:
 def test_a_memory_of_nothing_keeps_nothing() -> None:
     assert not PreRoll(0.0, 100).wanted
     assert PreRoll(1.0, 100).begins_ns is None
+
+
+def test_what_is_too_old_at_the_start_is_forgotten_though_nothing_came_since() -> None:
+    memory = PreRoll(2.0, 10**6)
+    for sequence, at_s in ((1, 1.0), (2, 2.5)):
+        memory.keep(heard(sequence, at_s), sequence - 1)
+    memory.forget_before(4 * SECOND)
+    assert memory.begins_ns == round(2.5 * SECOND)
+    memory.forget_before(600 * SECOND)
+    assert memory.begins_ns is None
+    memory.keep(heard(3, 600.5, size=900), 2)
+    items, before = memory.take()
+    assert len(items) == 1
+    assert before == {'a': 2}

@@ -192,3 +192,20 @@ def test_a_file_cut_off_after_it_was_finished_is_an_episode_error(tmp_path: Path
 def test_there_is_no_session_is_said(tmp_path: Path) -> None:
     with pytest.raises(EpisodeError, match='nothing_here'):
         list_episodes(tmp_path / 'nothing_here')
+
+
+def test_a_number_that_cannot_be_noted_leaves_nothing_behind(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssl_vla_ros.episodes import session as sessions
+
+    def full(*_: object) -> None:
+        raise OSError(28, 'No space left on device')
+    plain = sessions.write_durably
+    monkeypatch.setattr(sessions, 'write_durably', full)
+    with pytest.raises(EpisodeError, match='No space left on device'):
+        open_writer(tmp_path / 'session')
+    assert list((tmp_path / 'session').iterdir()) == []
+    monkeypatch.setattr(sessions, 'write_durably', plain)
+    writer = open_writer(tmp_path / 'session')
+    assert writer.number == 0
+    writer.discard()

@@ -47,7 +47,7 @@ class SessionJob:
     @property
     def name(self) -> str:
         """Session and episode."""
-        return f'{self.path.parent.name}/{self.path.name}'
+        return f'{self.path.resolve().parent.name}/{self.path.name}'
 
     def fingerprint(self) -> str:
         """SHA-256 of episode.json, the bag's size and time, and the task that stands in."""
@@ -178,7 +178,7 @@ def _to_update(target: Path, origin: Mapping[str, str], contract: Contract, path
         raise DatasetError(
             f'{target}: was built with another contract than {contract.source}; choose another '
             'output directory, or build it anew with --overwrite')
-    there = {f'{path.parent.name}/{path.name}' for path in paths}
+    there = {SessionJob(path, '').name for path in paths}
     gone = sorted({str(entry['source']).partition(' part ')[0] for entry in existing.episodes}
                   - there)
     if gone:

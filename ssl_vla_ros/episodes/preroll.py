@@ -85,9 +85,17 @@ class PreRoll:
         while self._items and (
                 self._bytes > self._max_bytes
                 or item.received_ns - self._items[0][0].received_ns > self._span_ns):
-            gone, _ = self._items.popleft()
-            if isinstance(gone, Heard):
-                self._bytes -= len(gone.cdr)
+            self._forget_oldest()
+
+    def forget_before(self, now_ns: int) -> None:
+        """Forget what is too old by now, though nothing has come since."""
+        while self._items and now_ns - self._items[0][0].received_ns > self._span_ns:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        gone, _ = self._items.popleft()
+        if isinstance(gone, Heard):
+            self._bytes -= len(gone.cdr)
 
     def take(self) -> tuple[list[Heard | Change], dict[str, int | None]]:
         """

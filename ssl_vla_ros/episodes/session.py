@@ -129,8 +129,8 @@ def reserve(session: Path) -> tuple[int, Path, PartLock]:
         while True:
             lock = PartLock.take(session, number)
             if lock is not None:
+                part = session / part_name(number)
                 try:
-                    part = session / part_name(number)
                     part.mkdir()
                 except FileExistsError:
                     lock.release()
@@ -138,13 +138,24 @@ def reserve(session: Path) -> tuple[int, Path, PartLock]:
                     lock.release()
                     raise
                 else:
-                    write_durably(session / _COUNTER, f'{number + 1}\n')
+                    _count_on(session, number, part, lock)
                     return number, part, lock
             number += 1
     except OSError as error:
         raise EpisodeError(
             f'{session}: cannot make a new episode there: {error}; give a session directory that '
             'can be written and has room') from error
+
+
+def _count_on(session: Path, number: int, part: Path, lock: PartLock) -> None:
+    """Note that a number is given away; nothing of it stays if that cannot be noted."""
+    try:
+        write_durably(session / _COUNTER, f'{number + 1}\n')
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.rmdir()
+        lock.release()
+        raise
 
 
 def next_number(session: Path) -> int:

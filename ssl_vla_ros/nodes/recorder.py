@@ -165,6 +165,8 @@ class RecorderNode(ManagedNode):
             self._jump = f'the system clock jumped by {moved:.3f} s'
         jump, self._jump = self._jump, ''
         phase = control.phase
+        if jump and phase == 'idle':
+            inputs.forget()
         outcome = control.step(inputs.clock_name, jump)
         if outcome is not None:
             self._announce(outcome)

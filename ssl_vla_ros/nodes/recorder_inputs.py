@@ -145,7 +145,12 @@ class Inputs:
 
     def begins_ns(self) -> int | None:
         """When an episode that starts now begins (our system clock), if that is earlier."""
+        self._pre_roll.forget_before(time.time_ns())
         return self._pre_roll.begins_ns
+
+    def forget(self) -> None:
+        """Keep nothing for an episode that starts later: a clock jumped, and stamps with it."""
+        self._pre_roll.take()
 
     def begin(self) -> None:
         """
