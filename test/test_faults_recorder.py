@@ -408,5 +408,5 @@ def test_a_disk_that_hangs_costs_messages_but_no_memory(tmp_path: Path, ros_doma
 
 def test_a_slow_disk_costs_messages_but_no_memory(rig: Rig) -> None:
     recorder = rig.recorder('queue_bytes:=8388608', 'fsync_interval_s:=0.1',
-                            program=('-c', SLOW_SYNC, '0.5'))
+                            program=('-c', SLOW_SYNC, '1.5'))
     record_beside_a_stuck_disk(rig, recorder, contextlib.nullcontext())
