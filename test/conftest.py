@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # As ssl_vla_ros.sim does; MuJoCo reads it when it is imported, which a test may do before.
 os.environ.setdefault('MUJOCO_GL', 'egl')
 
+# Before they are imported: their assertions tell what they compared, like those of a test.
+pytest.register_assert_rewrite('recorder_rig', 'node_harness')
+
 ROOT = Path(__file__).parents[1]
 FASTDDS_PROFILE = ROOT / 'config' / 'fastdds_large_image.xml'
 SHARED_DATA = ROOT.parent / 'shared' / 'data'

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, IO
 
 from ssl_vla_ros.episodes.reader import Episode
 
@@ -47,6 +47,7 @@ class Rig:
         from std_msgs.msg import String
 
         from ssl_vla_ros.nodes.common import LATCHED_QOS
+        self.folder = folder
         self.session = folder / 'session'
         self.contract = folder / 'robot.yaml'
         extra = '' if reliability == 'reliable' else ', reliability: best_effort'
@@ -68,11 +69,22 @@ class Rig:
     def _on_state(self, message: Any) -> None:
         self.state = json.loads(message.data)
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, errors: int | IO[str] = subprocess.STDOUT
+              ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+            stderr=errors, text=True, cwd=ROOT)
         self.processes.append(process)
+        return process
+
+    def start_driver(self, *words: str) -> subprocess.Popen[str]:
+        # What it answers is read line by line: what DDS complains of must not be among it.
+        complaints = self.folder / f'driver_{len(self.processes)}.log'
+        with complaints.open('w') as file:
+            process = self.start(str(DRIVER), *words, errors=file)
+        assert process.stdout is not None
+        answer = process.stdout.readline()
+        assert answer == 'ready\n', f'{answer!r}; on stderr: {complaints.read_text()}'
         return process
 
     def recorder(self, *parameters: str, wait: str = 'active',
@@ -93,10 +105,7 @@ class Rig:
         return process
 
     def driver(self, depth: int = 50, *, until_ready: bool = True) -> subprocess.Popen[str]:
-        process = self.start(str(DRIVER), '--reliability', self.reliability, '--depth',
-                             str(depth))
-        assert process.stdout is not None
-        assert process.stdout.readline() == 'ready\n'
+        process = self.start_driver('--reliability', self.reliability, '--depth', str(depth))
         # Only now is it sure that the recorder knows the driver, too.
         if until_ready:
             self.until(lambda: self.state.get('waiting_for') == '')
