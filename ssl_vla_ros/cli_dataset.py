@@ -129,6 +129,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from ssl_vla_ros.dataset.aligned import unstamped_labels
     from ssl_vla_ros.dataset.lerobot_v3 import Dataset
     dataset = Dataset.open(options.dataset)
     contract = dataset.contract
@@ -145,6 +146,10 @@ def _info(options: argparse.Namespace) -> int:
     print(f'  success: {sum(known)} of {len(known)} marked episodes')
     flagged = sum(int(entry['flagged']) for entry in dataset.episodes)
     print(f'  flagged rows (a sample farther off than the contract allows): {flagged}')
+    unstamped = unstamped_labels(contract)
+    if unstamped:
+        print(f'  unstamped rows (a value placed by its receive time): {dataset.num_rows}, for '
+              f'{", ".join(unstamped)}')
     for task in dataset.tasks:
         print(f'  task: {task} ({dataset.episode_tasks.count(task)} episodes)')
     print(f'  digest: {dataset.digest()}')

@@ -25,6 +25,7 @@ def add_episode_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('session', type=Path)
     part = command(episodes, 'recover', _recover, 'finish what a killed recorder or edit left')
     part.add_argument('session', type=Path)
+    _add_yes(part)
     part = command(episodes, 'check', check, 'a verdict an episode, with reasons; status 1 if '
                    'any is refused')
     part.add_argument('place', type=Path, metavar='DIR',
@@ -73,7 +74,7 @@ def _add_yes(part: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from ssl_vla_ros.episodes.reader import Episode, list_episodes
-    from ssl_vla_ros.episodes.transaction import pending
+    from ssl_vla_ros.episodes.unfinished import leftovers
     paths = list_episodes(options.session)
     found: list[tuple[str, dict[str, Any] | None, str]] = []
     for path in paths:
@@ -85,8 +86,11 @@ def _list(options: argparse.Namespace) -> int:
     for name, info, problem in found:
         print(f'{name}  {_described(info, width)}' if info else f'{name}  unreadable: {problem}')
     print(f'{len(paths)} episodes in {options.session}')
-    if pending(options.session):
-        print(f'an edit was interrupted; run: ssl_vla episodes recover {options.session}')
+    left = leftovers(options.session)
+    for name in left.held:
+        print(f'{name}  is being written')
+    if left.changes:
+        print(f'{len(left.changes)} unfinished; see: ssl_vla episodes recover {options.session}')
     return 1 if any(problem for _, _, problem in found) else 0
 
 
@@ -101,13 +105,22 @@ def _recover(options: argparse.Namespace) -> int:
     from ssl_vla_ros.episodes.recover import recover_session
     from ssl_vla_ros.episodes.session import existing
     from ssl_vla_ros.episodes.transaction import settle
-    settled = settle(existing(options.session))
-    if settled:
-        print(settled)
-    found = recover_session(options.session)
-    for item in found:
-        print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
-    print(f'{len(found)} unfinished episodes in {options.session}')
+    from ssl_vla_ros.episodes.unfinished import leftovers
+    left = leftovers(options.session)
+    for name in left.held:
+        print(f'{name}: is being written; left alone')
+    if not left.changes:
+        print(f'{options.session}: nothing to recover')
+    elif not options.yes:
+        print('\n'.join(left.changes))
+        print(f'{options.session}: nothing was changed; the same command with --yes does it')
+    else:
+        settled = settle(existing(options.session))
+        if settled:
+            print(settled)
+        for item in recover_session(options.session):
+            print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
+        print(f'\nNext: ssl_vla episodes list {options.session}')
     return 0
 
 

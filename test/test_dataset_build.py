@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ssl_vla_ros.contract import parse_contract
+from ssl_vla_ros.dataset import layout
 from ssl_vla_ros.dataset.build import build_dataset
 from ssl_vla_ros.dataset.files import building, part_of
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
@@ -45,6 +46,23 @@ def test_a_session_becomes_a_dataset(session: Path, tmp_path: Path) -> None:
     assert not part_of(tmp_path / 'out').exists()
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
         'data', 'meta', 'videos']
+
+
+def test_rows_of_messages_without_a_header_are_flagged_as_such(tmp_path: Path) -> None:
+    contract = small_contract()
+    recording = Recording.regular(10)
+    recording.write(tmp_path / 'session')
+    build_dataset(tmp_path / 'session', tmp_path / 'out')
+    dataset = Dataset.open(tmp_path / 'out')
+    assert dataset.column('unstamped').tolist() == [[True]] * dataset.num_rows
+    assert not dataset.column('flagged').any()
+    extra = json.loads((tmp_path / 'out/meta/ssl_vla.json').read_text())
+    assert extra['unstamped'] == ['action.gripper']
+    data = contract.to_dict()
+    data['action'] = [stream for stream in data['action'] if stream['topic'] != 'gripper']
+    features = layout.describe_features(parse_contract(data, 'stamped.yaml'), 20)
+    assert 'unstamped' not in features
+    assert 'flagged' in features
 
 
 def test_two_builds_of_one_session_are_the_same(session: Path, tmp_path: Path) -> None:

@@ -116,6 +116,15 @@ def test_a_dead_episode_is_refused_and_taken_when_told_so(tmp_path: Path) -> Non
     assert Dataset.open(tmp_path / 'out').num_episodes == 1
     build_dataset(tmp_path / 'session', tmp_path / 'all', keep_constant=True)
     assert Dataset.open(tmp_path / 'all').num_episodes == 2
+    # Told otherwise now: what the dataset had is not kept, and that is not said in passing.
+    report = build_dataset(tmp_path / 'session', tmp_path / 'all')
+    assert report.dropped == ('session/episode_000001',)
+    assert 'NOT IN IT ANY MORE, for the reasons below: session/episode_000001' in report.text()
+    assert report.refused[0].reason == refused.reason
+    assert Dataset.open(tmp_path / 'all').digest() == Dataset.open(tmp_path / 'out').digest()
+    again = build_dataset(tmp_path / 'session', tmp_path / 'all', keep_constant=True)
+    assert [item.reused for item in again.kept] == [True, False]
+    assert again.dropped == ()
 
 
 def test_the_command_says_what_it_did_and_what_comes_next(

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+import errno
 import json
 import os
 from pathlib import Path
@@ -21,11 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset import encoders, layout, video
-from ssl_vla_ros.dataset.build import build_dataset
+from ssl_vla_ros.dataset.build import build_dataset, SessionJob
 from ssl_vla_ros.dataset.files import part_of, replaced_name
+from ssl_vla_ros.dataset.jobs import LoadedEpisode
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.produce import produce
 from ssl_vla_ros.dataset.proof import PictureTrace
+from ssl_vla_ros.episodes.reader import list_episodes
 from ssl_vla_ros.errors import DatasetError, WorkerError
 
 TICKS = (10, 12, 14, 16)
@@ -112,6 +118,71 @@ def test_another_contract_is_not_mixed_in(session: Path, tmp_path: Path) -> None
     build_dataset(session, out)
     with pytest.raises(DatasetError, match='was built with another contract'):
         build_dataset(session, out, small_contract(max_skew_s=0.02))
+
+
+@dataclass(frozen=True)
+class BadJob:
+    """An episode whose reading fails in a way that nobody foresaw."""
+
+    error: Exception
+
+    @property
+    def name(self) -> str:
+        """Give the name."""
+        return f'bad {self.error}'
+
+    def fingerprint(self) -> str:
+        """Tell it from others."""
+        return self.name
+
+    def load(self, contract: Contract) -> LoadedEpisode:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_whatever_goes_wrong_in_an_episode_costs_no_other(
+        session: Path, tmp_path: Path, workers: int) -> None:
+    good = [SessionJob(path, '') for path in list_episodes(session)[:2]]
+    jobs = [BadJob(KeyError('rows')), good[0], BadJob(OSError(errno.EIO, 'Input/output error')),
+            BadJob(MemoryError()), good[1]]
+    done = produce(tmp_path / 'out', small_contract(), jobs, source='somewhere', origin={},
+                   workers=workers)
+    assert Dataset.open(tmp_path / 'out').lengths == [10, 12]
+    reasons = [result.reason for result in done.results]
+    assert reasons[1] == reasons[4] == ''
+    assert reasons[0].startswith("bad 'rows': unforeseen KeyError at test_dataset_produce.py:")
+    assert reasons[2].endswith('cannot be read: [Errno 5] Input/output error')
+    assert 'fewer --workers' in reasons[3]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_a_full_disk_ends_the_build_and_keeps_what_is_done(
+        session: Path, tmp_path: Path, workers: int) -> None:
+    good = [SessionJob(path, '') for path in list_episodes(session)[:2]]
+    with pytest.raises(DatasetError, match='the disk is full; free some space'):
+        produce(tmp_path / 'out', small_contract(),
+                [*good, BadJob(OSError(errno.ENOSPC, 'No space left on device'))],
+                source='somewhere', origin={}, workers=workers)
+    assert not (tmp_path / 'out').exists()
+    done = produce(tmp_path / 'out', small_contract(), good, source='somewhere', origin={})
+    assert len(done.results) == 2
+    Dataset.open(tmp_path / 'out').verify()
+
+
+def test_a_staged_episode_that_was_damaged_is_made_anew(session: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int, what: str) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+    for damage in ('{}', '{"key": 1', 'drop images'):
+        out = tmp_path / f'out{len(damage)}'
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(session, out, progress=stop)
+        file = sorted(part_of(out).glob('staged/*/*/episode.json'))[0]
+        file.write_text(damage if damage.startswith('{') else json.dumps(
+            json.loads(file.read_text()) | {'images': {'front': [[1]], 'wrist': [[1]]}}))
+        assert len(build_dataset(session, out).kept) == 4
+        Dataset.open(out).verify()
 
 
 KILLED = """

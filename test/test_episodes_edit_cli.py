@@ -33,6 +33,12 @@ def session(tmp_path: Path) -> Path:
     return tmp_path / 'session'
 
 
+def contents(place: Path) -> dict[str, bytes]:
+    """Every file, and every directory with an empty content."""
+    return {str(path): path.read_bytes() if path.is_file() else b''
+            for path in place.rglob('*')}
+
+
 def ask(*words: object) -> int:
     """Run a command as ``ssl_vla episodes`` would."""
     parser = argparse.ArgumentParser(prog='ssl_vla')
@@ -66,18 +72,27 @@ def test_the_list_says_what_is_there(
     assert lines[1] == ('episode_000001  complete   failure     2.0 s     360 messages  '
                         'ann  lift the cube')
     assert lines[2].startswith('episode_000002  unreadable: ')
-    assert lines[-1] == f'an edit was interrupted; run: ssl_vla episodes recover {session}'
+    assert lines[-1] == f'1 unfinished; see: ssl_vla episodes recover {session}'
 
 
 def test_recover_finishes_recordings_and_edits(
         session: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask('recover', session) == 0
-    assert capsys.readouterr().out == f'0 unfinished episodes in {session}\n'
+    for words in ((), ('--yes',)):
+        assert ask('recover', session, *words) == 0
+        assert capsys.readouterr().out == f'{session}: nothing to recover\n'
     (session / '.edit').mkdir()
     (session / '.edit' / 'plan.json').write_text(json.dumps({'title': 'delete 1', 'steps': [
         {'do': 'move', 'source': 'episode_000001', 'target': 'discarded/episode_000001'}]}))
     (session / '.episode_000007.part').mkdir()
+    before = contents(session)
     assert ask('recover', session) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == 'an interrupted edit would be finished: delete 1'
+    assert out[1].startswith('episode_000007: would go to quarantine: FileNotFoundError')
+    assert out[2] == (
+        f'{session}: nothing was changed; the same command with --yes does it')
+    assert contents(session) == before
+    assert ask('recover', session, '--yes') == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == 'finished an interrupted edit: delete 1'
     assert 'episode_000007: quarantined' in out[1]

@@ -21,6 +21,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.recover import recover_session
+from ssl_vla_ros.episodes.unfinished import leftovers
 from ssl_vla_ros.errors import EpisodeError
 
 TICKS = 400
@@ -163,6 +164,42 @@ def test_a_discard_that_was_killed_stays_discarded(tmp_path: Path) -> None:
     found, = recover_session(tmp_path)
     assert found.status == 'discarded'
     assert list_episodes(tmp_path) == []
+
+
+def test_what_recovering_would_do_is_told_without_touching_anything(tmp_path: Path) -> None:
+    for number in range(3):
+        writer = open_writer(tmp_path)
+        assert writer.number == number
+        fill(writer, 3, np.random.default_rng(1))
+        writer.sync()
+        if number == 2:
+            break
+        path = writer.close(all_written(writer))
+        path.rename(tmp_path / f'.{path.name}.part')
+    file = tmp_path / '.episode_000001.part' / 'episode.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | {'status': 'discarded'}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    found = leftovers(tmp_path)
+    assert found.held == ('episode_000002',)     # its writer lives
+    assert found.changes == (
+        'episode_000000: would become complete: all but its last rename had been done',
+        'episode_000001: would be discarded, as its operator said')
+    writer.abandon()
+    (tmp_path / '.episode_000007.part').mkdir()
+    found = leftovers(tmp_path)
+    assert found.held == ()
+    told, empty = found.changes[2:]
+    assert empty.startswith('episode_000007: would go to quarantine: FileNotFoundError')
+    after = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    assert {path: after[path] for path in before if path.suffix != '.lock'} == {
+        path: data for path, data in before.items() if path.suffix != '.lock'}
+    done = {item.path.name: item for item in recover_session(tmp_path)}
+    kept = done['episode_000002']
+    assert kept.status == 'recovered'
+    assert kept.messages > 0
+    assert told == f'episode_000002: would be recovered with {kept.messages} messages'
+    assert done['episode_000007'].status == 'quarantined'
+    assert leftovers(tmp_path).changes == ()
 
 
 WRITER = """

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.quality.labels import stream_labels
+from ssl_vla_ros.quality.labels import stream_labels, unstamped_labels
 
-__all__ = ['AlignedEpisode', 'AlignReport', 'stream_labels', 'StreamReport']
+__all__ = ['AlignedEpisode', 'AlignReport', 'stream_labels', 'StreamReport', 'unstamped_labels']
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset import layout
-from ssl_vla_ros.dataset.aligned import stream_labels
+from ssl_vla_ros.dataset.aligned import unstamped_labels
 from ssl_vla_ros.dataset.files import link_or_copy, write_json
 from ssl_vla_ros.dataset.staging import StagedEpisode
 from ssl_vla_ros.dataset.stats import ImageStats, jsonable, Stats, vector_stats
 from ssl_vla_ros.errors import DatasetError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: What ``meta/ssl_vla.json`` keeps of an episode beside its number and length.
-_KEPT = ('task', 'success', 'source', 'key', 'status', 'exact', 'notes', 'flagged', 'encoder',
-         'digest', 'report')
+_KEPT = ('task', 'success', 'source', 'key', 'status', 'exact', 'notes', 'flagged', 'constant',
+         'encoder', 'digest', 'report')
 
 
 def assemble(out: Path, contract: Contract, episodes: Sequence[StagedEpisode],
@@ -91,9 +91,7 @@ def assemble(out: Path, contract: Contract, episodes: Sequence[StagedEpisode],
     layout.write_table(layout.tasks_table(tasks), out / layout.TASKS)
     write_json(out / layout.EXTRA, {
         'schema_version': SCHEMA_VERSION, 'digest': digest, 'origin': dict(origin or {}),
-        'unstamped': [label for label, kind, stream in stream_labels(contract)
-                      if kind != 'image' and not getattr(stream, 'stamped', True)],
-        'episodes': entries})
+        'unstamped': unstamped_labels(contract), 'episodes': entries})
     write_json(out / layout.INFO, {
         'codebase_version': layout.VERSION, 'robot_type': contract.robot,
         'total_episodes': len(entries), 'total_frames': start, 'total_tasks': len(tasks),

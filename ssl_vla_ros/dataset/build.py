@@ -136,7 +136,7 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
     if pending(Path(session)):
         raise DatasetError(
             f'{session}: an edit of it was interrupted; finish it with "ssl_vla episodes recover '
-            f'{session}" first')
+            f'{session} --yes" first')
     if not paths:
         raise DatasetError(f'{session}: there is no finished episode; record some first')
     chosen = contract or _first_contract(session, paths)
@@ -151,8 +151,10 @@ def build_dataset(session: str | Path, out: str | Path, contract: Contract | Non
         _result(str(path), result, episode)
         for path, result in zip(paths, done.results, strict=True)
         for episode in result.episodes or (None,))
+    kept = {result.name for result in done.results if result.episodes}
     return BuildReport(
-        str(session), str(target), done.digest, results, time.monotonic() - began, done.changed)
+        str(session), str(target), done.digest, results, time.monotonic() - began, done.changed,
+        tuple(sorted(_names(existing) - kept)))
 
 
 def _first_contract(session: str | Path, paths: list[Path]) -> Contract:
@@ -178,15 +180,19 @@ def _to_update(target: Path, origin: Mapping[str, str], contract: Contract, path
         raise DatasetError(
             f'{target}: was built with another contract than {contract.source}; choose another '
             'output directory, or build it anew with --overwrite')
-    there = {SessionJob(path, '').name for path in paths}
-    gone = sorted({str(entry['source']).partition(' part ')[0] for entry in existing.episodes}
-                  - there)
+    gone = sorted(_names(existing) - {SessionJob(path, '').name for path in paths})
     if gone:
         raise DatasetError(
             f'{target}: holds {len(gone)} episodes that the session has no more: '
             f'{", ".join(gone[:5])}{" …" if len(gone) > 5 else ""}; bring them back, choose '
             'another output directory, or build it anew without them with --overwrite')
     return existing
+
+
+def _names(existing: Dataset | None) -> set[str]:
+    """Names of the recorded episodes that are in a dataset."""
+    return set() if existing is None else {
+        str(entry['source']).partition(' part ')[0] for entry in existing.episodes}
 
 
 def _usable(path: Path) -> Episode:

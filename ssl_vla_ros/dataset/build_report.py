@@ -47,7 +47,8 @@ class BuildReport:
     """
     What a build did; ``episodes`` has an entry for every finished episode of the session.
 
-    ``changed`` is False if the dataset was up to date already.
+    ``changed`` is False if the dataset was up to date already; ``dropped`` names episodes that it
+    had before this build and has no more.
     """
 
     session: str
@@ -56,6 +57,7 @@ class BuildReport:
     episodes: tuple[EpisodeResult, ...]
     seconds: float
     changed: bool = True
+    dropped: tuple[str, ...] = ()
 
     @property
     def kept(self) -> list[EpisodeResult]:
@@ -96,6 +98,8 @@ class BuildReport:
             lines.append('it was up to date: nothing was written')
         elif reused := sum(result.reused for result in self.kept):
             lines.append(f'{reused} of them were there, {len(self.kept) - reused} are new')
+        if self.dropped:
+            lines.append(f'NOT IN IT ANY MORE, for the reasons below: {", ".join(self.dropped)}')
         lines += _unusual(self.kept)
         lines += [f'refused: {result.reason}' for result in self.refused]
         return '\n'.join(lines)

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ssl_vla_ros.contract import Contract
-from ssl_vla_ros.dataset.aligned import stream_labels
+from ssl_vla_ros.dataset.aligned import stream_labels, unstamped_labels
 from ssl_vla_ros.dataset.encoders import PIXEL_FORMAT
 from ssl_vla_ros.dataset.stats import Stats
 from ssl_vla_ros.errors import DatasetError
@@ -39,6 +39,9 @@ CONTRACT, EXTRA = 'meta/contract.json', 'meta/ssl_vla.json'
 IMAGE_COUNTS = 'meta/image_counts.parquet'
 #: Columns that say where in a dataset an episode stands, not what is in it.
 PLACE_COLUMNS = frozenset(('episode_index', 'index', 'task_index'))
+#: Column of a dataset with a stream whose messages have no header: true where a value of the row
+#: was placed by its receive time. Which streams those are stands in ``EXTRA``.
+UNSTAMPED = 'unstamped'
 #: What a dataset's directory holds, and thus what an interrupted build may leave.
 TOP_LEVEL = ('meta', 'data', 'videos')
 
@@ -92,6 +95,8 @@ def describe_features(contract: Contract, fps: int, only: Iterable[str] | None =
             features[name] = {'dtype': 'float32', 'shape': [len(names)], 'names': list(names)}
     scalars = {'timestamp': 'float32', 'frame_index': 'int64', 'episode_index': 'int64',
                'index': 'int64', 'task_index': 'int64', 'stamp_ns': 'int64', 'flagged': 'bool'}
+    if unstamped_labels(contract):
+        scalars[UNSTAMPED] = 'bool'
     scalars |= {skew_key(label): 'float32' for label, _, _ in stream_labels(contract)}
     for name, dtype in scalars.items():
         features[name] = {'dtype': dtype, 'shape': [1], 'names': None}

@@ -32,7 +32,7 @@ from ssl_vla_ros.errors import DatasetError, UserError
 from ssl_vla_ros.parallel import each
 
 #: Raised when rows or pictures would come out otherwise: what was staged before is then stale.
-_VERSION = 2
+_VERSION = 3
 _STAGED, _DATASET = 'staged', 'dataset'
 #: Reasons that an error lists: more say nothing new.
 _SHOWN = 8
@@ -148,18 +148,27 @@ def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path,
             results[index] = JobResult(job.name, (), str(error))
             continue
         if key in kept:
-            results[index] = JobResult(job.name, tuple(kept[key]), reused=True)
+            results[index] = _taken(job.name, kept[key], keep_constant, reused=True)
             continue
         place = staged / key[:32]
         if place.is_dir():
             try:
-                results[index] = JobResult(job.name, _open(place, contract))
+                results[index] = _taken(job.name, _open(place, contract), keep_constant)
                 continue
             except DatasetError:  # a disk that lost part of it: it is made anew
                 shutil.rmtree(place)
         todo.append((index, Task(
             job, contract, place, key, encoder, keep_constant)))
     return results, todo
+
+
+def _taken(name: str, episodes: Sequence[StagedEpisode], keep_constant: bool, *,
+           reused: bool = False) -> JobResult:
+    """Take what was made before, unless it was kept by a choice that holds no more."""
+    dead = [str(episode.info['constant']) for episode in episodes if episode.info['constant']]
+    if dead and not keep_constant:
+        return JobResult(name, (), dead[0])
+    return JobResult(name, tuple(episodes), reused=reused)
 
 
 def _key(job: EpisodeJob, contract: Contract) -> str:

@@ -30,11 +30,11 @@ _PLACES = (-8, -4, -2, -1, 1, 2, 4, 8)
 
 
 class PictureTrace:
-    """Thumbnails of the pictures that went into one video, 2 KB each."""
+    """Thumbnails of the pictures that went into one video, 1 KB each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._given: list[NDArray[np.int16]] = []
+        self._given: list[NDArray[np.uint8]] = []
         self._checked = 0
 
     def watch(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -58,7 +58,7 @@ class PictureTrace:
         place, self._checked = self._checked, self._checked + 1
         if place >= len(self._given):
             return  # too many pictures: whoever counts says it
-        found, given = _thumbnail(frame), self._given[place]
+        found, given = _thumbnail(frame).astype(np.int16), self._given[place].astype(np.int16)
         own = np.abs(found - given)
         if int(own.max()) > _FAR:
             raise DatasetError(
@@ -67,7 +67,7 @@ class PictureTrace:
         for step in _PLACES:
             if not 0 <= place + step < len(self._given):
                 continue
-            other = self._given[place + step]
+            other = self._given[place + step].astype(np.int16)
             telling = np.abs(given - other) >= _TELLING
             if telling.any() and own[telling].mean() > np.abs(found - other)[telling].mean() + 1:
                 raise DatasetError(
@@ -75,7 +75,7 @@ class PictureTrace:
                     f'{place + step}: the rows would be shifted')
 
 
-def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.int16]:
+def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.int16)
+    return np.asarray(small, dtype=np.uint8)

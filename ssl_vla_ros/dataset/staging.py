@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset import layout
-from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
+from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels, unstamped_labels
 from ssl_vla_ros.dataset.encoders import SOFTWARE
 from ssl_vla_ros.dataset.files import read_json, sync_tree, write_json
 from ssl_vla_ros.dataset.jobs import LoadedEpisode
@@ -34,6 +34,8 @@ from ssl_vla_ros.dataset.video import check_video, encode_videos
 from ssl_vla_ros.errors import DatasetError
 
 _ROWS, _INFO = 'rows.parquet', 'episode.json'
+_FACTS = ('key', 'source', 'task', 'success', 'status', 'exact', 'notes', 'flagged', 'constant',
+          'report', 'digest', 'encoder', 'images', 'seconds')
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class StagedEpisode:
     images
         Counts of its pictures' values, by camera.
     info
-        JSON-ready: ``key, source, task, success, status, exact, notes, flagged, report, digest,
-        encoder, seconds``.
+        JSON-ready: ``key, source, task, success, status, exact, notes, flagged, constant, report,
+        digest, encoder, seconds``.
 
     """
 
@@ -67,7 +69,8 @@ class StagedEpisode:
 
 
 def stage_episode(place: Path, loaded: LoadedEpisode, contract: Contract, *, key: str,
-                  source: str, encoder: str = SOFTWARE, load_s: float = 0.0) -> StagedEpisode:
+                  source: str, encoder: str = SOFTWARE, load_s: float = 0.0,
+                  constant: str = '') -> StagedEpisode:
     """
     Write an episode into a directory of its own.
 
@@ -87,6 +90,8 @@ def stage_episode(place: Path, loaded: LoadedEpisode, contract: Contract, *, key
         One of ``encoders.OPTIONS``.
     load_s
         What it took to load the episode, for the books.
+    constant
+        Why the episode is a dead recording that is kept all the same; '' if it is none.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def stage_episode(place: Path, loaded: LoadedEpisode, contract: Contract, *, key
         write_json(part / _INFO, {
             'key': key, 'source': source, 'task': loaded.task, 'success': loaded.success,
             'status': loaded.status, 'exact': loaded.exact, 'notes': list(loaded.notes),
-            'flagged': int(aligned.flagged.sum()),
+            'flagged': int(aligned.flagged.sum()), 'constant': constant,
             'report': None if aligned.report is None else aligned.report.to_dict(),
             'digest': layout.rows_digest(columns, videos), 'encoder': encoder,
             'images': {name: found.counts.tolist() for name, found in images.items()},
@@ -137,9 +142,16 @@ def open_staged(place: Path, contract: Contract) -> StagedEpisode:
     info = read_json(place / _INFO)
     table = layout.read_table(place / _ROWS)
     images = {}
+    missing = [name for name in _FACTS if name not in info]
+    if missing:
+        raise DatasetError(f'{place / _INFO}: lacks {", ".join(missing)}')
     for camera in contract.camera_names:
-        images[camera] = ImageStats.of(
-            np.array(info['images'][camera], dtype=np.int64), table.num_rows)
+        try:
+            counts = np.array(info['images'][camera], dtype=np.int64).reshape(3, 256)
+            images[camera] = ImageStats.of(counts, table.num_rows)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f'{place / _INFO}: images.{camera} holds no counts: {error!r}') from error
     return StagedEpisode(
         columns={name: layout.column_values(table, name) for name in table.column_names},
         videos={camera: place / f'{camera}.mp4' for camera in contract.camera_names},
@@ -196,6 +208,9 @@ def _columns(aligned: AlignedEpisode, contract: Contract) -> dict[str, NDArray[A
         'frame_index': steps[:, None],
         'stamp_ns': aligned.ticks_ns.astype(np.int64)[:, None],
         'flagged': aligned.flagged.astype(bool)[:, None]}
+    if unstamped_labels(contract):
+        # Every row has a value of every stream, so that of the unstamped one is in each.
+        columns[layout.UNSTAMPED] = np.ones((length, 1), dtype=bool)
     for label, _, _ in stream_labels(contract):
         columns[layout.skew_key(label)] = aligned.skew_s[label].astype(np.float32)[:, None]
     return columns

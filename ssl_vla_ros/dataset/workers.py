@@ -10,10 +10,12 @@ finds what was staged when it is run again, and the order in which processes end
 from __future__ import annotations
 
 from dataclasses import dataclass
+import errno
 import os
 from pathlib import Path
 import shutil
 import time
+import traceback
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.check import judge_aligned
@@ -21,6 +23,10 @@ from ssl_vla_ros.dataset.jobs import EpisodeJob, LoadedEpisode
 from ssl_vla_ros.dataset.staging import stage_episode
 from ssl_vla_ros.errors import DatasetError, UserError
 from ssl_vla_ros.quality.verdict import REFUSED
+
+
+#: What ends the whole build: there is no room left, or nothing can be written any more.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,38 @@ def stage(task: Task) -> str:
         for number, loaded in enumerate(parts):
             name = task.job.name + (f' part {number + 1} of {len(parts)}'
                                     if len(parts) > 1 else '')
-            if not task.keep_constant:
-                _refuse_dead(loaded, task.contract, name)
+            dead = _dead(loaded, task.contract, name)
+            if dead and not task.keep_constant:
+                raise DatasetError(dead)
             stage_episode(part / f'{number:06d}', loaded, task.contract, key=task.key,
-                          source=name, encoder=task.encoder, load_s=load_s / len(parts))
+                          source=name, encoder=task.encoder, load_s=load_s / len(parts),
+                          constant=dead)
         part.rename(task.place)
     except UserError as error:
         return str(error)
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise  # every other episode would fail as well, and none of them is to blame
+        return f'{task.job.name}: cannot be read: {error}'
+    except MemoryError:
+        return f'{task.job.name}: needs more memory than there is; try fewer --workers'
+    except Exception as error:  # noqa: B902 - one bad file must not cost the other episodes
+        return f'{task.job.name}: {_unforeseen(error)}'
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return ''
 
 
-def _refuse_dead(loaded: LoadedEpisode, contract: Contract, name: str) -> None:
-    """Refuse an episode whose state or action never changes: nothing was recorded there."""
+def _unforeseen(error: Exception) -> str:
+    """Say where an error came from that no check foresaw: a damaged file, or our mistake."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (f'unforeseen {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: '
+            f'{error}; the file may be damaged in a way that nobody checks; please report it')
+
+
+def _dead(loaded: LoadedEpisode, contract: Contract, name: str) -> str:
+    """Say how state or action never change, if so: nothing was recorded there."""
     verdict = judge_aligned(loaded.aligned, contract, name=name)
     dead = [reason.text for reason in verdict.reasons
             if reason.key == 'constant' and reason.severity == REFUSED]
-    if dead:
-        raise DatasetError(f'{name}: {"; ".join(dead)} (--keep-constant takes it all the same)')
+    return f'{name}: {"; ".join(dead)} (--keep-constant takes it all the same)' if dead else ''

@@ -269,5 +269,5 @@ def episodes_to_check(path: Path) -> Sequence[Path]:
     if not found:
         raise EpisodeError(
             f'{path}: there is no finished episode; record some first, or run '
-            f'`ssl_vla episodes recover {path}` after a kill')
+            f'`ssl_vla episodes recover {path} --yes` after a kill')
     return found

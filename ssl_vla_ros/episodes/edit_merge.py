@@ -89,7 +89,7 @@ def _finished(source: Path) -> list[Path]:
     if unfinished:
         raise EpisodeError(
             f'{source}: episode {ranges(unfinished)} is not finished; stop the recorder that '
-            f'writes it, or run `ssl_vla episodes recover {source}` if none does')
+            f'writes it, or run `ssl_vla episodes recover {source} --yes` if none does')
     if not there:
         raise EpisodeError(f'{source}: there is no finished episode')
     return list(there.values())

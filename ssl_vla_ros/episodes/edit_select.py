@@ -100,7 +100,7 @@ def _unfinished(session: Path, number: int) -> str:
         return 'is being recorded; stop the recorder first'
     lock.release()
     return ('was not finished, because its recorder was killed; run '
-            f'`ssl_vla episodes recover {session}` first')
+            f'`ssl_vla episodes recover {session} --yes` first')
 
 
 def check_free(session: Path, chosen: Sequence[int]) -> None:

@@ -206,7 +206,7 @@ def _write_bag(source: Path, target: Path, episode: Episode, cut: Cut, latched: 
         records = {key: value for record in reader.iter_metadata()
                    for key, value in record.metadata.items()}
     if found is None:
-        raise EpisodeError(f'{source}: has no index; run `ssl_vla episodes recover`')
+        raise EpisodeError(f'{source}: has no index; it was damaged after it was finished')
     names = {bag: topic for topic, bag in episode.info['topics'].items()}
     topics = {}
     for channel in found.channels.values():

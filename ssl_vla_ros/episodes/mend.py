@@ -102,6 +102,19 @@ def mend(path: Path, topics: Mapping[str, str]) -> BagSummary:
     return _summary(scan, topics, path.name)
 
 
+def readable_messages(path: Path) -> int:
+    """
+    Count the messages that ``mend`` would keep; the file is only read.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+
+    """
+    return sum(_counts(_scan(path)).values())
+
+
 def _scan(path: Path) -> _Scan:
     scan = _Scan()
     size = path.stat().st_size

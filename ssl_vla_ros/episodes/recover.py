@@ -144,7 +144,7 @@ def how_to_recover(part: Path) -> str:
     first = ('make room on the disk' if there else
              'its directory is gone: bring it back, or the disk that it is on')
     return (f'{first}, then the next start of the recorder or '
-            f'"ssl_vla episodes recover {part.parent}" recovers it')
+            f'"ssl_vla episodes recover {part.parent} --yes" recovers it')
 
 
 def _account(written: int, known: TopicAccount | None) -> TopicAccount:

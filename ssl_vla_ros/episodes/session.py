@@ -75,6 +75,26 @@ def _matching(directory: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path
             if (match := pattern.fullmatch(path.name)) and path.is_dir()]
 
 
+def lock_path(session: Path, number: int) -> Path:
+    """File whose lock is the claim on an unfinished episode."""
+    return session / f'.{episode_name(number)}.lock'
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a live process holds the file's lock; nothing is written to find that out."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class PartLock:
     """The claim of a live process on an unfinished episode."""
 
@@ -85,7 +105,7 @@ class PartLock:
     @classmethod
     def take(cls, session: Path, number: int) -> PartLock | None:
         """Take the lock, or None if a live process holds it."""
-        path = session / f'.{episode_name(number)}.lock'
+        path = lock_path(session, number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

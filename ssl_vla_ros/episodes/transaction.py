@@ -106,7 +106,7 @@ class Transaction:
                         shutil.rmtree(change.staging, ignore_errors=True)
         except OSError as error:
             done = ('nothing was changed' if not pending(session) else
-                    f'it is half done: `ssl_vla episodes recover {session}` does the rest')
+                    f'it is half done: `ssl_vla episodes recover {session} --yes` does the rest')
             raise EpisodeError(f'{session}: cannot be edited: {error}; {done}') from error
 
     def move(self, source: Path, target: Path) -> None:
@@ -193,16 +193,38 @@ def _settle(session: Path) -> str:
     if not pending(session):
         shutil.rmtree(staging)
         return 'removed what an interrupted edit had prepared; nothing was changed'
+    title, steps = _read_plan(staging)
+    _carry_out(session, steps)
+    return f'finished an interrupted edit: {title}'
+
+
+def _read_plan(staging: Path) -> tuple[str, list[Step]]:
     try:
         plan = json.loads((staging / _PLAN).read_text(encoding='utf-8'))
-        steps = [Step(**step) for step in plan['steps']]
-        title = str(plan['title'])
+        return str(plan['title']), [Step(**step) for step in plan['steps']]
     except (ValueError, KeyError, TypeError) as error:
         raise EpisodeError(
             f'{staging / _PLAN}: cannot be read: {error!r}; look at what lies beside it and move '
             f'{staging} away') from error
-    _carry_out(session, steps)
-    return f'finished an interrupted edit: {title}'
+
+
+def interrupted(session: Path) -> str:
+    """
+    Say what ``settle`` would do, '' if nothing; nothing is written.
+
+    Raises
+    ------
+    EpisodeError
+        If the plan cannot be read.
+
+    """
+    staging = session / STAGING
+    if not staging.is_dir() or sessions.is_locked(session / _LOCK):
+        return ''
+    if not pending(session):
+        return 'what an interrupted edit had prepared would be removed; it changed nothing'
+    title, _ = _read_plan(staging)
+    return f'an interrupted edit would be finished: {title}'
 
 
 def _carry_out(session: Path, steps: Sequence[Step]) -> None:
@@ -218,7 +240,7 @@ def _carry_out(session: Path, steps: Sequence[Step]) -> None:
         elif source.exists():
             if target.exists():
                 raise EpisodeError(f'{target}: is in the way of {source}; move it away, then run '
-                                   f'`ssl_vla episodes recover {session}`')
+                                   f'`ssl_vla episodes recover {session} --yes`')
             target.parent.mkdir(parents=True, exist_ok=True)
             source.rename(target)
             sync_directory(source.parent)

@@ -29,3 +29,9 @@ def stream_labels(contract: Contract) -> list[tuple[str, str, Camera | Stream]]:
             taken.add(label)
             found.append((label, kind, stream))
     return found
+
+
+def unstamped_labels(contract: Contract) -> list[str]:
+    """List the streams whose messages have no header: receive times stand for their stamps."""
+    return [label for label, _, stream in stream_labels(contract)
+            if isinstance(stream, Stream) and not stream.stamped]
