@@ -34,6 +34,33 @@ def test_keep_rising_names_each_cause() -> None:
     assert refused == {'duplicate_stamp': 1, 'backward_stamp': 1, 'zero_stamp': 1}
 
 
+@given(strategies.integers(2, 30), strategies.integers(0, 40), strategies.integers(1, 3),
+       strategies.integers(2 * 10**9, 10**13))
+def test_keep_rising_loses_nothing_to_a_few_stamps_far_ahead(
+        before: int, after: int, wrong: int, far: int) -> None:
+    right = (np.arange(before + wrong + after) + 1) * 33_000_000
+    stamps = right.copy()
+    stamps[before:before + wrong] += far
+    keep, refused = clock.keep_rising(stamps)
+    if after > wrong:
+        assert refused == {'future_stamp': wrong}
+        assert keep.tolist() == [True] * before + [False] * wrong + [True] * after
+    else:                    # too little comes after them to tell
+        assert keep.tolist() == [True] * (before + wrong) + [False] * after
+
+
+def test_keep_rising_believes_a_clock_that_was_set() -> None:
+    forward = np.array([*range(1, 50), *range(5050, 5100)]) * 10**8
+    assert clock.keep_rising(forward)[0].all()
+    keep, refused = clock.keep_rising(np.array([*range(5001, 5050), *range(1, 50)]) * 10**8)
+    assert keep.tolist() == [True] * 49 + [False] * 49
+    assert refused == {'backward_stamp': 49}
+    # One that is late stays the one that is wrong, however late it is.
+    keep, refused = clock.keep_rising(np.array([100, 101, 2, 102, 103]) * 10**9)
+    assert keep.tolist() == [True, True, False, True, True]
+    assert refused == {'backward_stamp': 1}
+
+
 @given(strategies.integers(0, 2 * 10**18), strategies.integers(-10**10, 10**10),
        strategies.integers(-10**8, 10**9), strategies.integers(1, 1000))
 def test_make_ticks_gives_every_tick_between_the_bounds(

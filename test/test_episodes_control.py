@@ -20,6 +20,7 @@ from ssl_vla_ros.episodes.intake import Fate
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.episodes.recording import Outcome
 from ssl_vla_ros.episodes.recover import recover_session
+from ssl_vla_ros.episodes.writer import EpisodeWriter
 from ssl_vla_ros.errors import EpisodeError
 
 
@@ -49,6 +50,24 @@ class Feed:
         for _ in range(count):
             self.send(JOINTS, joints_cdr(10**9 + self.sequence[JOINTS], {'a': 1.0}))
             self.send(GRIPPER, gripper_cdr(0.5))
+
+    def start(self, open_writer: Callable[[], EpisodeWriter]) -> str:
+        self.control.start(open_writer)
+        return self.until(lambda: self.control.name)
+
+    def split(self, open_writer: Callable[[], EpisodeWriter], reason: str) -> str:
+        self.control.split(open_writer, reason)
+        return self.until(lambda: self.control.switch('system'))
+
+    @staticmethod
+    def until(found: Callable[[], str | None]) -> str:
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end:
+            name = found()
+            if name:
+                return name
+            time.sleep(0.001)
+        raise AssertionError('nothing came')
 
     def outcome(self, timeout_s: float = 10.0) -> Outcome:
         end = time.monotonic() + timeout_s
@@ -82,7 +101,7 @@ def test_a_full_queue_drops_and_counts(
     writer = open_writer(tmp_path)
     gate = Gate(writer.write)
     writer.write = gate  # type: ignore[method-assign]
-    feed.control.start(lambda: writer)
+    feed.start(lambda: writer)
     feed.send_pictures(1)
     assert gate.entered.wait(10)
     feed.send_pictures(30)
@@ -106,16 +125,16 @@ def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
     assert feed.control.step('system') is None
     assert feed.control.finish_now('', 'system') == []
     feed.send_pictures(2)                        # nobody records
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     with pytest.raises(EpisodeError, match='episode_000000 is being recorded'):
-        feed.control.start(lambda: open_writer(tmp_path))
+        feed.start(lambda: open_writer(tmp_path))
     feed.send_pictures(3)
     feed.control.stop()
     with pytest.raises(EpisodeError, match='is being finished'):
-        feed.control.start(lambda: open_writer(tmp_path))
+        feed.start(lambda: open_writer(tmp_path))
     assert feed.outcome().accounts[IMAGE].written == 3
     assert feed.control.phase == 'idle'
-    assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
+    assert feed.start(lambda: open_writer(tmp_path)) == 'episode_000001'
     feed.control.stop(discard=True, reason='no')
     assert feed.outcome().status == 'discarded'
     assert not (tmp_path / 'episode_000001').exists()
@@ -123,14 +142,14 @@ def test_stopping_twice_starting_twice_and_nothing_open(tmp_path: Path) -> None:
 
 def test_a_clock_jump_and_a_full_disk_end_an_episode_with_the_reason(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     feed.send_pictures(1)
     feed.send_streams(1)
     feed.control.step('sim', 'back by 10 s')
     assert feed.outcome().reason == 'clock_jump: back by 10 s'
     assert Episode.open(tmp_path / 'episode_000000').info['status'] == 'incomplete'
     feed = Feed(RecordingLimits(min_free_bytes=2**60))
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     feed.send_pictures(4)
     feed.send_streams(2)
     outcome = feed.outcome()
@@ -145,7 +164,7 @@ def test_a_clock_jump_and_a_full_disk_end_an_episode_with_the_reason(tmp_path: P
 
 def test_finish_now_keeps_what_came(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     feed.send_pictures(50)
     feed.send_streams(1)
     (outcome,) = feed.control.finish_now('shut down', 'system')
@@ -168,7 +187,7 @@ def test_a_disk_that_fails_loses_nothing_uncounted(tmp_path: Path) -> None:
         real(*arguments)
 
     writer.write = failing  # type: ignore[method-assign]
-    feed.control.start(lambda: writer)
+    feed.start(lambda: writer)
     feed.send_pictures(60)
     outcome = feed.outcome()
     assert (outcome.status, outcome.reason) == (
@@ -187,7 +206,7 @@ def test_a_topic_without_a_message_makes_an_episode_incomplete_by_name(tmp_path:
     feed = Feed(RecordingLimits())
     feed.books.intakes[GRIPPER].publishers_changed(2, 2)
     feed.books.intakes[JOINTS].publishers_changed(1, 1)
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     feed.send_pictures(3)
     feed.send(JOINTS, joints_cdr(0, {'a': 1.0}))
     feed.control.success = True
@@ -210,7 +229,7 @@ def test_a_directory_that_goes_away_ends_the_episode_in_a_sentence(
         tmp_path: Path, what: str) -> None:
     session = tmp_path / 'session'
     feed = Feed(RecordingLimits())
-    feed.control.start(lambda: open_writer(session))
+    feed.start(lambda: open_writer(session))
     feed.send_pictures(5)
     feed.send_streams(5)
     shutil.rmtree(session if what == 'session' else session / '.episode_000000.part')
@@ -223,7 +242,7 @@ def test_a_directory_that_goes_away_ends_the_episode_in_a_sentence(
         assert (account.published, account.balanced) == (5, True)
     # The recorder goes on as soon as there is a place.
     assert feed.control.phase == 'idle'
-    name = feed.control.start(lambda: open_writer(session))
+    name = feed.start(lambda: open_writer(session))
     feed.send_pictures(2)
     feed.send_streams(2)
     feed.control.stop()
@@ -236,7 +255,7 @@ def test_a_directory_that_is_gone_at_the_stop_still_answers(tmp_path: Path) -> N
     session = tmp_path / 'session'
     for discard in (False, True):
         feed = Feed(RecordingLimits())
-        feed.control.start(lambda: open_writer(session))
+        feed.start(lambda: open_writer(session))
         feed.send_pictures(5)
         feed.control.stop(discard=discard)
         shutil.rmtree(session)
@@ -256,7 +275,7 @@ def test_whatever_breaks_on_the_thread_there_is_an_outcome(
     def broken(*_: Any, **__: Any) -> None:
         raise error
 
-    feed.control.start(lambda: writer)
+    feed.start(lambda: writer)
     feed.send_pictures(5)
     feed.send_streams(5)
     while sum(writer.written.values()) < 15:
@@ -279,7 +298,7 @@ def test_whatever_breaks_on_the_thread_there_is_an_outcome(
         assert found.status == 'recovered'
     else:
         assert Episode.open(tmp_path / outcome.name).faults == (outcome.reason,)
-    assert feed.control.start(lambda: open_writer(tmp_path)) == 'episode_000001'
+    assert feed.start(lambda: open_writer(tmp_path)) == 'episode_000001'
     assert len(feed.control.finish_now('end', 'system')) == 1
 
 
@@ -293,10 +312,10 @@ def test_a_split_while_the_disk_is_behind_shares_the_messages_out(tmp_path: Path
         writer.write = gate[-1]  # type: ignore[method-assign]
         return writer
     feed.books.intakes[IMAGE].publishers_changed(1, 1)
-    assert feed.control.start(slow_writer) == 'episode_000000'
+    assert feed.start(slow_writer) == 'episode_000000'
     feed.send_pictures(5)
     feed.send_streams(5)
-    assert feed.control.split(lambda: open_writer(tmp_path), 'system', 'long') == 'episode_000001'
+    assert feed.split(lambda: open_writer(tmp_path), 'long') == 'episode_000001'
     assert feed.control.running
     feed.send_pictures(7)
     feed.send_streams(7)
@@ -316,11 +335,11 @@ def test_a_split_while_the_disk_is_behind_shares_the_messages_out(tmp_path: Path
 
 def test_an_end_in_haste_finishes_every_part(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     for _ in range(3):
         feed.send_pictures(2)
         feed.send_streams(2)
-        feed.control.split(lambda: open_writer(tmp_path), 'system', 'long')
+        feed.split(lambda: open_writer(tmp_path), 'long')
     feed.send_pictures(1)
     feed.send_streams(1)
     outcomes = feed.control.finish_now('shut down', 'system')
@@ -330,7 +349,7 @@ def test_an_end_in_haste_finishes_every_part(tmp_path: Path) -> None:
 
 def test_messages_from_before_the_start_are_not_held_back_by_the_queue(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits(queue_size=3))
-    feed.control.start(lambda: open_writer(tmp_path))
+    feed.start(lambda: open_writer(tmp_path))
     for number in range(50):
         cdr = gripper_cdr(number)
         feed.books.intakes[GRIPPER].take(number + 1, time.time_ns(), cdr,
@@ -338,3 +357,112 @@ def test_messages_from_before_the_start_are_not_held_back_by_the_queue(tmp_path:
         feed.control.put(GRIPPER, cdr, number, number, before=True)
     (outcome,) = feed.control.finish_now('', 'system')
     assert (outcome.accounts[GRIPPER].written, outcome.accounts[GRIPPER].dropped) == (50, 0)
+
+
+def test_what_comes_while_the_disk_makes_the_episode_is_in_it(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    gate = Gate(lambda: None)
+
+    def slow() -> EpisodeWriter:
+        gate()
+        return open_writer(tmp_path)
+    feed.control.start(slow)
+    assert gate.entered.wait(10)
+    assert (feed.control.phase, feed.control.name) == ('starting', None)
+    with pytest.raises(EpisodeError, match='an episode is being started; wait for it'):
+        feed.control.start(slow)
+    feed.send_pictures(7)
+    feed.send_streams(7)
+    assert feed.control.step('system') is None
+    assert feed.control.counts()[IMAGE]['written'] == 0
+    gate.open.set()
+    assert feed.until(lambda: feed.control.name) == 'episode_000000'
+    assert feed.control.phase == 'recording'
+    feed.control.stop()
+    outcome = feed.outcome()
+    assert outcome.status == 'complete'
+    assert {account.written for account in outcome.accounts.values()} == {7}
+
+
+@pytest.mark.parametrize('haste', [False, True])
+def test_an_episode_that_cannot_be_made_is_told_and_leaves_nothing_behind(
+        tmp_path: Path, haste: bool) -> None:
+    (tmp_path / 'session').touch()              # a file where the directory should be
+    feed = Feed(RecordingLimits())
+    feed.control.start(lambda: open_writer(tmp_path / 'session'))
+    feed.send_pictures(3)
+    outcome = (feed.control.finish_now('shut down', 'system')[0] if haste else feed.outcome())
+    assert (outcome.name, outcome.status) == ('', 'refused')
+    assert 'cannot make a new episode there' in outcome.told
+    assert feed.control.phase == 'idle'
+    assert feed.start(lambda: open_writer(tmp_path / 'other')) == 'episode_000000'
+    feed.send_pictures(2)
+    feed.send_streams(2)
+    feed.control.stop()
+    assert feed.outcome().accounts[IMAGE].written == 2
+
+
+def test_a_split_that_the_disk_refuses_lets_the_episode_go_on(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(2)
+    (tmp_path / 'file').touch()
+    with pytest.raises(EpisodeError, match='cannot make a new episode there'):
+        feed.split(lambda: open_writer(tmp_path / 'file'), 'long')
+    assert not feed.control.splitting
+    feed.send_pictures(2)
+    feed.send_streams(1)
+    feed.control.stop()
+    outcome = feed.outcome()
+    assert (outcome.name, outcome.accounts[IMAGE].written) == ('episode_000000', 4)
+
+
+def test_an_episode_that_ends_before_the_next_part_is_made_needs_none(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    gate = Gate(lambda: None)
+
+    def slow() -> EpisodeWriter:
+        gate()
+        return open_writer(tmp_path)
+    feed.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(2)
+    feed.send_streams(2)
+    feed.control.split(slow, 'long')
+    feed.control.stop()
+    assert feed.outcome().status == 'complete'
+    gate.open.set()
+    assert feed.control.finish_now('', 'system') == []
+    assert [path.name for path in list_episodes(tmp_path)] == ['episode_000000']
+    assert not list(tmp_path.glob('.episode_*'))
+    assert (tmp_path / 'discarded' / 'episode_000001' / 'episode.json').is_file()
+
+
+def test_messages_from_before_the_start_do_not_drive_out_what_comes_now(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits(queue_size=40))
+    gate: list[Gate] = []
+
+    def gated() -> EpisodeWriter:
+        writer = open_writer(tmp_path)
+        real = writer.write
+
+        def slow(*arguments: Any) -> None:
+            time.sleep(0.002)
+            real(*arguments)
+        gate.append(Gate(slow))
+        writer.write = gate[0]  # type: ignore[method-assign]
+        return writer
+    feed.start(gated)
+    for number in range(300):                   # 0.6 s of this disk
+        cdr = gripper_cdr(number)
+        feed.books.intakes[GRIPPER].take(number + 1, time.time_ns(), cdr,
+                                         received_ns=time.time_ns())
+        feed.control.put(GRIPPER, cdr, number, number, before=True)
+    gate[0].open.set()
+    for _ in range(100):                        # 0.4 s of pictures, in a queue of 0.08 s
+        feed.send_pictures(1)
+        time.sleep(0.004)
+    feed.send(JOINTS, joints_cdr(1, {'a': 1.0}))
+    (outcome,) = feed.control.finish_now('', 'system')
+    account = outcome.accounts[IMAGE]
+    assert (account.written, account.dropped) == (100, 0)
+    assert outcome.accounts[GRIPPER].written == 300

@@ -9,7 +9,8 @@ import time
 
 from episode_samples import joints_cdr
 from hypothesis import given, settings, strategies as st
-from ssl_vla_ros.episodes.accounting import TopicAccount
+import pytest
+from ssl_vla_ros.episodes.accounting import mostly_rejected, TopicAccount
 from ssl_vla_ros.episodes.books import Books, ClockWatch
 from ssl_vla_ros.episodes.intake import Fate, NO_SEQUENCE, TopicIntake
 
@@ -198,6 +199,76 @@ def test_a_short_message_and_a_pause_are_rejected_with_their_cause() -> None:
     assert take(intake, 1, START, b'\x00\x01')[0] is Fate.REFUSED
     assert take(intake, 2, START, cdr(2), paused=True)[0] is Fate.REFUSED
     assert intake.end().rejected_by_cause == {'short': 1, 'paused': 1}
+
+
+SECOND = 10**9
+
+
+def stream(intake: TopicIntake, stamps: list[int], published: list[int]) -> list[int]:
+    """Take messages of these stamps, in seconds/10, and give those that are kept."""
+    kept = []
+    for sequence, (stamp, source) in enumerate(zip(stamps, published, strict=True), 1):
+        fate, found = take(intake, sequence, source * SECOND // 10, cdr(stamp * SECOND // 10))
+        if fate is Fate.KEEP and found is not None:
+            kept.append(found * 10 // SECOND)
+    return kept
+
+
+@pytest.mark.parametrize('heard_before', [0, 1, 2, 5])
+@pytest.mark.parametrize('place', [0, 1, 4])
+def test_one_stamp_far_ahead_costs_itself_and_nothing_else(heard_before: int, place: int) -> None:
+    times = list(range(100, 120))
+    stamps = times.copy()
+    wrong = heard_before + place
+    stamps[wrong] += 36000
+    intake = open_intake()
+    stream(intake, stamps[:heard_before], times[:heard_before])
+    intake.begin(0)
+    kept = []
+    for number in range(heard_before, 20):
+        fate, found = take(intake, number + 1, times[number] * SECOND // 10,
+                           cdr(stamps[number] * SECOND // 10))
+        kept += [number] * (fate is Fate.KEEP)
+    account = intake.end()
+    good = [number for number in range(heard_before, 20) if number != wrong]
+    if heard_before + place:
+        assert kept == good
+        assert account.rejected_by_cause == {'future_stamp': 1}
+    else:   # nobody can know of the very first one; what is written is judged again when read
+        assert kept == [0, *good]
+        assert account.rejected_by_cause == {}
+    account.written = len(kept)
+    assert account.balanced
+
+
+def test_a_clock_that_is_set_forward_is_believed_soon() -> None:
+    times = list(range(100, 120))
+    intake = open_intake()
+    intake.begin(0)
+    stamps = [time + (50 if time >= 110 else 0) for time in times]
+    assert stream(intake, stamps, times) == [
+        *range(100, 110), *range(162, 170)]      # the third that agrees is taken
+    assert intake.end().rejected_by_cause == {'future_stamp': 2}
+
+
+def test_a_driver_that_was_late_and_is_not_any_more_loses_nothing() -> None:
+    intake = open_intake()
+    intake.begin(0)
+    stamps = list(range(100, 160))
+    late = [stamp + (9 if stamp < 130 else 0) for stamp in stamps]
+    assert stream(intake, stamps, late) == stamps
+
+
+def test_more_rejected_than_written_is_said_and_a_pause_is_not() -> None:
+    bad = TopicAccount(published=10, written=4, rejected=6,
+                       rejected_by_cause={'backward_stamp': 5, 'paused': 1})
+    paused = TopicAccount(published=10, written=1, rejected=9, rejected_by_cause={'paused': 9})
+    even = TopicAccount(published=10, written=5, rejected=5, rejected_by_cause={'short': 5})
+    accounts = {'bad': bad, 'paused': paused, 'even': even, 'unneeded': bad}
+    assert mostly_rejected(['bad', 'paused', 'even'], accounts) == (
+        'more was rejected than recorded of bad (4 written, 6 rejected: 5 backward_stamp, '
+        '1 paused)')
+    assert mostly_rejected(['paused', 'even', 'gone'], accounts) == ''
 
 
 def test_an_unstamped_topic_is_taken_as_it_comes() -> None:

@@ -181,10 +181,64 @@ def test_bad_stamps_are_rejected_by_cause(rig: Rig) -> None:
     assert rig.call('stop_episode').success
     account = Episode.open(rig.session / 'episode_000000').accounts['joint_states']
     assert account.published == sent['joint_states']
-    assert account.written == sent['joint_states'] - 3
+    # From 1970 to now is a clock that was set: the third stamp that says so is believed.
+    assert account.written == sent['joint_states'] - 5
     assert account.rejected_by_cause == {
-        'zero_stamp': 1, 'duplicate_stamp': 1, 'backward_stamp': 1}
+        'zero_stamp': 1, 'duplicate_stamp': 1, 'backward_stamp': 1, 'future_stamp': 2}
     assert account.balanced
+
+
+def test_one_stamp_of_the_future_costs_itself_alone(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.settle(driver)
+    assert rig.call('start_episode').success
+    rig.drive(driver, seconds=0.2)
+    before = rig.counts(driver)['joint_states']
+    rig.drive(driver, stamps=[time.time_ns() + 3600 * 10**9], seconds=0.2)
+    after = rig.counts(driver)['joint_states']
+    assert rig.call('stop_episode').success
+    account = Episode.open(rig.session / 'episode_000000').accounts['joint_states']
+    assert account.rejected_by_cause == {'future_stamp': 1}
+    assert (account.published, account.written) == (before + after, before + after - 1)
+
+
+def test_a_topic_that_is_mostly_rejected_makes_no_complete_episode(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.settle(driver)
+    assert rig.call('start_episode').success
+    rig.drive(driver, seconds=0.1)
+    rig.counts(driver)
+    rig.drive(driver, stamps=[9 * 10**9] * 60)
+    rig.counts(driver)
+    answer = rig.call('stop_episode')
+    assert not answer.success
+    assert 'more was rejected than recorded of joint_states' in answer.message
+    assert '60 backward_stamp' in answer.message
+    assert Episode.open(rig.session / 'episode_000000').info['status'] == 'incomplete'
+
+
+def test_an_episode_that_has_ended_can_still_be_marked(rig: Rig) -> None:
+    rig.recorder()
+    driver = rig.driver()
+    rig.settle(driver)
+    assert rig.call('start_episode').success
+    rig.drive(driver, seconds=0.2)
+    rig.counts(driver)
+    assert rig.call('stop_episode').success
+    before = [(item.topic, item.data) for item in
+              Episode.open(rig.session / 'episode_000000').raw()]
+    for name, outcome in (('mark_success', True), ('mark_failure', False)):
+        answer = rig.call(name)
+        assert (answer.success, answer.message) == (True, 'episode_000000')
+        assert Episode.open(rig.session / 'episode_000000').info['success'] is outcome
+    assert [(item.topic, item.data) for item in
+            Episode.open(rig.session / 'episode_000000').raw()] == before
+    assert rig.call('start_episode').success      # from here on it is the new one that is meant
+    assert rig.call('mark_success').message == 'episode_000001'
+    assert Episode.open(rig.session / 'episode_000000').info['success'] is False
+    assert rig.call('discard_episode').success
 
 
 def test_services_refuse_what_is_not_possible_and_say_why(rig: Rig) -> None:

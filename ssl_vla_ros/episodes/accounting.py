@@ -96,6 +96,21 @@ def unbalanced(topics: Iterable[str]) -> str:
     return f'accounting does not balance: {", ".join(topics)}'
 
 
+def mostly_rejected(needed: Iterable[str], accounts: Mapping[str, TopicAccount]) -> str:
+    """
+    Say of which of the topics that a dataset needs more was refused than written; '' if of none.
+
+    What was refused because the operator paused does not count.
+    """
+    words = []
+    for topic in needed:
+        account = accounts.get(topic)
+        if account is not None and account.written and account.written < (
+                account.rejected - account.rejected_by_cause.get('paused', 0)):
+            words.append(f'{topic} ({account.written} written, {account.fate()})')
+    return f'more was rejected than recorded of {", ".join(words)}' if words else ''
+
+
 def silent(needed: Iterable[str], accounts: Mapping[str, TopicAccount]) -> str:
     """Say which of the topics that a dataset needs have no message in the bag; '' if none."""
     words = [f'{topic} ({accounts[topic].fate()})' for topic in needed

@@ -77,19 +77,25 @@ class EpisodeControl:
         self.last: Outcome | None = None
         self._limits = limits
         self._recording: Recording | None = None
+        #: The one to go on in, while the disk makes it, and why.
+        self._next: tuple[Recording, str] | None = None
         self._started_at = 0.0
         self._how: dict[str, Any] | None = None
         self._written_out = False
         #: Parts of a long recording that the disk has not finished yet.
         self._parts: list[Recording] = []
+        #: Made to go on in, and not needed.
+        self._unwanted: list[Recording] = []
 
     @property
     def phase(self) -> str:
-        """``idle``, ``recording``, ``paused`` or ``stopping``."""
+        """``idle``, ``starting``, ``recording``, ``paused`` or ``stopping``."""
         if self._recording is None:
             return 'idle'
         if self._how is not None:
             return 'stopping'
+        if not self._recording.name:
+            return 'starting'
         return 'paused' if self.books.paused else 'recording'
 
     @property
@@ -99,8 +105,8 @@ class EpisodeControl:
 
     @property
     def name(self) -> str | None:
-        """Name of the open episode."""
-        return None if self._recording is None else self._recording.name
+        """Name of the open episode, once the disk has made it."""
+        return None if self._recording is None else self._recording.name or None
 
     @property
     def elapsed_s(self) -> float:
@@ -125,14 +131,18 @@ class EpisodeControl:
         return {topic: intake.account.to_dict() | {'written': written[topic]}
                 for topic, intake in self.books.intakes.items()}
 
-    def start(self, open_writer: Callable[[], EpisodeWriter], start_ns: int | None = None) -> str:
+    def start(self, open_writer: Callable[[], EpisodeWriter], start_ns: int | None = None
+              ) -> None:
         """
-        Open an episode and begin the books; gives its name.
+        Begin the books of an episode, and have the disk make it.
+
+        What comes meanwhile is queued. ``name`` says when it is there; where it cannot be made,
+        ``step`` says so.
 
         Parameters
         ----------
         open_writer
-            Makes the episode.
+            Makes the episode, on a thread of its own.
         start_ns
             When the episode begins (our system clock), where what came since is at hand; now if
             None.
@@ -140,24 +150,23 @@ class EpisodeControl:
         Raises
         ------
         EpisodeError
-            If one is open already, or the directory cannot be written.
+            If one is open already.
 
         """
         if self._recording is not None:
-            what = 'finished; wait for it' if self._how is not None else 'recorded; stop it'
-            raise EpisodeError(f'{self._recording.name} is being {what} first')
+            what = {'stopping': 'finished; wait for it', 'starting': 'started; wait for it'}.get(
+                self.phase, 'recorded; stop it')
+            raise EpisodeError(f'{self._recording.name or "an episode"} is being {what} first')
         self._recording = self._open(open_writer)
+        self._started_at = time.monotonic()
         self.success, self.task, self.notes = None, None, {}
         self._how, self._written_out = None, False
         self.books.begin(start_ns)
-        return self._recording.name
 
     def _open(self, open_writer: Callable[[], EpisodeWriter]) -> Recording:
-        recording = Recording(
-            open_writer(), queue_size=self._limits.queue_size,
+        return Recording(
+            open_writer, self.books.intakes, queue_size=self._limits.queue_size,
             queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes)
-        self._started_at = time.monotonic()
-        return recording
 
     def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int, *,
             before: bool = False) -> None:
@@ -174,50 +183,80 @@ class EpisodeControl:
         elif not self._recording.put(topic, cdr, log_time_ns, publish_time_ns):
             account.dropped += 1
 
-    def split(self, open_writer: Callable[[], EpisodeWriter], clock: str, reason: str) -> str:
+    @property
+    def splitting(self) -> bool:
+        """Whether the disk is making the episode to go on in."""
+        return self._next is not None
+
+    def split(self, open_writer: Callable[[], EpisodeWriter], reason: str) -> None:
         """
-        End the open episode and go on in a new one, without a message between them.
+        Have the disk make another episode, for ``switch`` to go on in.
 
         Parameters
         ----------
         open_writer
-            Makes the new episode.
+            Makes it, on a thread of its own.
+        reason
+            Why, for the open one's episode.json.
+
+        """
+        assert self.running and self._next is None
+        self._next = self._open(open_writer), reason
+
+    def switch(self, clock: str) -> str | None:
+        """
+        Go on in the episode that ``split`` asked for, without a message between the two.
+
+        Parameters
+        ----------
         clock
             As in ``step``.
-        reason
-            Why, for the old one's episode.json.
 
         Returns
         -------
-        str
-            Name of the new one.
+        str or None
+            Its name; None while the disk is not ready, or nobody asked for one.
 
         Raises
         ------
         EpisodeError
-            If the new one cannot be made; the old one then goes on.
+            If it cannot be made; the open one then goes on.
 
         """
+        if self._next is None:
+            return None
+        recording, reason = self._next
+        if recording.refusal:
+            self._next = None
+            raise EpisodeError(recording.refusal)
         ended = self._recording
-        assert ended is not None and self._how is None
-        self._recording = self._open(open_writer)
+        if not recording.name or ended is None or not self.running:
+            return None
+        self._next, self._recording, self._started_at = None, recording, time.monotonic()
         part = int(self.notes.get('part', 1))
         ended.finish(
             self.books.split(), status='complete', reason=reason, success=None, task=self.task,
-            clock=clock, extra={**self.notes, 'part': part, 'goes_on_in': self._recording.name})
+            clock=clock, extra={**self.notes, 'part': part, 'goes_on_in': recording.name})
         self._parts.append(ended)
         self.notes = {'part': part + 1, 'continues': ended.name}
-        return self._recording.name
+        return recording.name
 
     def stop(self, status: str = 'complete', reason: str = '', *, discard: bool = False) -> None:
         """End the open episode now; ``step`` does the rest."""
         self.books.stop()
+        if self._next is not None:
+            unwanted, _ = self._next
+            self._next = None
+            unwanted.discard({}, 'made to go on in, but the episode before it ended first')
+            self._unwanted.append(unwanted)
         self._how = ({'discard': True, 'reason': reason} if discard
                      else {'status': status, 'reason': reason})
 
     def step(self, clock: str, jump: str = '') -> Outcome | None:
         """
         Move on; gives the outcome once, when an episode has ended.
+
+        That of an episode that could not be made has no name and the status ``refused``.
 
         Parameters
         ----------
@@ -232,9 +271,12 @@ class EpisodeControl:
                 part.join()
                 self._parts.remove(part)
                 return part.outcome
+        self._unwanted = [item for item in self._unwanted if not item.join(0.0)]
         recording = self._recording
         if recording is None:
             return None
+        if recording.refusal:
+            return self._refused(recording)
         if self._how is None:
             if jump:
                 self.stop('incomplete', f'clock_jump: {jump}')
@@ -264,16 +306,27 @@ class EpisodeControl:
             if not self._written_out:
                 self._write_out(recording, clock, drained=False)
         outcomes = []
-        for item in [*self._parts, *([] if recording is None else [recording])]:
-            if not item.join(self._limits.join_s) or item.outcome is None:
+        for item in [*self._unwanted, *self._parts, *([] if recording is None else [recording])]:
+            if not item.join(self._limits.join_s):
                 raise EpisodeError(
-                    f'{item.name} is still being written after {self._limits.join_s:g} s; the '
-                    'disk does not answer')
-            outcomes.append(item.outcome)
-        self._parts = []
-        if recording is not None:
-            self._conclude(recording, outcomes[-1])
+                    f'{item.name or "an episode"} is still being written after '
+                    f'{self._limits.join_s:g} s; the disk does not answer')
+            if item.outcome is not None and item not in self._unwanted:
+                outcomes.append(item.outcome)
+        self._parts, self._unwanted = [], []
+        if recording is not None and recording.outcome is not None:
+            self._conclude(recording, recording.outcome)
+        elif recording is not None:
+            outcomes.append(self._refused(recording))
         return outcomes
+
+    def _refused(self, recording: Recording) -> Outcome:
+        """Be as before a start that the disk refused."""
+        recording.join()
+        if self.books.running:
+            self.books.end(drained=False)
+        self._recording, self._how = None, None
+        return Outcome('', 'refused', '', {}, recording.refusal)
 
     def _write_out(self, recording: Recording, clock: str, *, drained: bool) -> None:
         assert self._how is not None

@@ -3,14 +3,15 @@
 """
 The one thread that writes an episode, behind a bounded queue.
 
-Whoever receives messages only puts them here; compression, the disk and the final rename happen
-on the thread. A full queue, or a disk that failed, drops what comes next, and counts it.
+Whoever receives messages only puts them here; making the episode's directory, compression, the
+disk and the final rename happen on the thread. A full queue, or a disk that failed, drops what
+comes next, and counts it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 import contextlib
 import dataclasses
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.recover import how_to_recover, recover_part
 from ssl_vla_ros.episodes.writer import EpisodeWriter
-from ssl_vla_ros.errors import EpisodeError
+from ssl_vla_ros.errors import EpisodeError, UserError
 
 _DISK_CHECK_S = 0.5
 _IDLE_S = 0.1
@@ -29,7 +30,11 @@ _IDLE_S = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How an episode ended: ``name`` and ``status`` as on the disk, or the ``error`` instead."""
+    """
+    How an episode ended: ``name`` and ``status`` as on the disk, or the ``error`` instead.
+
+    One that could not be made has no name, and the status ``refused``.
+    """
 
     name: str
     status: str
@@ -51,8 +56,10 @@ class Recording:
 
     Parameters
     ----------
-    writer
-        The episode; from now on only the thread touches it.
+    open_writer
+        Makes the episode; called on the thread, like everything else of it.
+    topics
+        Its topics.
     queue_size
         Messages that may wait.
     queue_bytes
@@ -62,17 +69,20 @@ class Recording:
 
     """
 
-    def __init__(self, writer: EpisodeWriter, *, queue_size: int, queue_bytes: int,
-                 min_free_bytes: int) -> None:
-        self.name = writer.path.name
-        self.number = writer.number
+    def __init__(self, open_writer: Callable[[], EpisodeWriter], topics: Iterable[str], *,
+                 queue_size: int, queue_bytes: int, min_free_bytes: int) -> None:
+        #: Its name on the disk; '' until it is there.
+        self.name = ''
+        #: Why it could not be made; '' if it is there, or is being made.
+        self.refusal = ''
         #: Why the recording cannot go on: 'min_free_bytes: …' or 'disk: …'; '' if all is well.
         self.failure = ''
         #: Bytes of messages that were taken, written or not.
         self.taken_bytes = 0
         #: Set when the episode is finished, by ``finish`` or ``discard``.
         self.outcome: Outcome | None = None
-        self._writer = writer
+        self._open_writer = open_writer
+        self._writer: EpisodeWriter
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
         self._min_free_bytes = min_free_bytes
@@ -82,7 +92,7 @@ class Recording:
         self._before: deque[tuple[str, bytes, int, int]] = deque()
         self._condition = threading.Condition()
         self._broken = False
-        self._unwritten = dict.fromkeys(writer.written, 0)
+        self._unwritten = dict.fromkeys(topics, 0)
         self._end: dict[str, Any] | None = None
         self._accounts: dict[str, TopicAccount] = {}
         self._checked_at = 0.0
@@ -96,9 +106,14 @@ class Recording:
         return len(self._before) + len(self._queue)
 
     @property
+    def _crowded(self) -> bool:
+        return (2 * len(self._queue) > self._queue_size
+                or 2 * self._waiting_bytes > self._queue_bytes)
+
+    @property
     def written(self) -> dict[str, int]:
         """Messages written so far, by topic."""
-        return dict(self._writer.written)
+        return dict(self._writer.written) if self.name else dict.fromkeys(self._unwritten, 0)
 
     def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int) -> bool:
         """Queue a message; False if it was dropped, which the caller counts."""
@@ -153,6 +168,15 @@ class Recording:
     # -- on the thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._writer = self._open_writer()
+        except BaseException as error:
+            with self._condition:
+                self._broken = True
+            self.refusal = str(error) if isinstance(error, UserError) else (
+                f'no episode could be made: {error!r}')
+            return
+        self.name = self._writer.path.name
         # Whatever happens, there is an outcome: the node waits for it.
         try:
             self._write_all()
@@ -167,8 +191,11 @@ class Recording:
             with self._condition:
                 if not self._before and not self._queue and self._end is None:
                     self._condition.wait(_IDLE_S)
-                item = self._before.popleft() if self._before else None
-                if item is None and self._queue:
+                item = None
+                # What came before the start can wait, what comes now has a limit.
+                if self._before and not self._crowded:
+                    item = self._before.popleft()
+                elif self._queue:
                     item = self._queue.popleft()
                     self._waiting_bytes -= len(item[1])
             if item is None:

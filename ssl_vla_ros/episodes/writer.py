@@ -20,7 +20,7 @@ from typing import Any
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.episodes import session as sessions
-from ssl_vla_ros.episodes.accounting import silent, TopicAccount, unbalanced
+from ssl_vla_ros.episodes.accounting import mostly_rejected, silent, TopicAccount, unbalanced
 from ssl_vla_ros.episodes.bag import BagFile, sync_directory, write_json, write_metadata
 from ssl_vla_ros.episodes.schemas import message_schema
 from ssl_vla_ros.errors import EpisodeError
@@ -164,7 +164,8 @@ class EpisodeWriter:
                  if topic not in accounts or not accounts[topic].balanced
                  or accounts[topic].written != count]
         faults = [*filter(None, (unbalanced(wrong) if wrong else '',
-                                 silent(self._needed, accounts)))]
+                                 silent(self._needed, accounts),
+                                 mostly_rejected(self._needed, accounts)))]
         if faults:
             reason = '; '.join([*filter(None, [reason]), *faults])
             status = 'incomplete' if status == 'complete' else status

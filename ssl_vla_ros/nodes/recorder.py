@@ -45,7 +45,9 @@ from ssl_vla_ros.nodes.recorder_services import EpisodeServices, Parts
 from std_msgs.msg import String
 
 #: How often messages are taken; the shorter the faster the cameras, so that a standstill is seen.
-_TICK_S, _SHORTEST_TICK_S = 0.02, 0.01
+_TICK_S, _SHORTEST_TICK_S = 0.02, 0.004
+#: A longer delay of a tick, in seconds, is a pause of our own.
+_LATE_S = 0.01
 #: After a new episode could not be made, time until it is tried again, in seconds.
 _SPLIT_AGAIN_S = 10.0
 _REPORT_S = 1.0
@@ -106,7 +108,13 @@ class RecorderNode(ManagedNode):
 
     def deactivate(self) -> None:
         """Finish an open episode as incomplete, and let go of the topics."""
-        self._finish_now('deactivated while recording')
+        try:
+            self._finish_now('deactivated while recording')
+        finally:  # also where the disk does not answer
+            self._let_go()
+        self._publish_state('inactive')
+
+    def _let_go(self) -> None:
         for timer in (self._tick_timer, self._report_timer):
             if timer is not None:
                 self.destroy_timer(timer)
@@ -119,7 +127,6 @@ class RecorderNode(ManagedNode):
             self._instructions = None
         if self._parts is not None:
             self._parts.inputs.unsubscribe()
-        self._publish_state('inactive')
 
     def cleanup(self) -> None:
         """Forget the contract and the session."""
@@ -167,10 +174,11 @@ class RecorderNode(ManagedNode):
         phase = control.phase
         if jump and phase == 'idle':
             inputs.forget()
+        self._split_if_due(self._parts)
         outcome = control.step(inputs.clock_name, jump)
         if outcome is not None:
             self._announce(outcome)
-        self._split_if_due(self._parts)
+        self._episode_services.look()
         self._look(self._parts)
         if control.phase != phase:
             self._publish_state()
@@ -181,7 +189,7 @@ class RecorderNode(ManagedNode):
         self._ticked_at = now
         period_s = min(_TICK_S, max(_SHORTEST_TICK_S, parts.inputs.look_s()))
         # After a pause of our own, what came meanwhile waits to be taken: no camera's fault.
-        if now - before < 2 * period_s + _SHORTEST_TICK_S:
+        if now - before < 2 * period_s + _LATE_S:
             parts.reporter.standstills(parts.inputs, parts.control)
         timer = self._tick_timer
         if timer is not None and abs(timer.timer_period_ns - period_s * 1e9) > 1e6:
@@ -192,18 +200,19 @@ class RecorderNode(ManagedNode):
         longest, largest = self.value('split_duration_s'), self.value('split_bytes')
         why = ('split_duration_s' if 0 < longest <= control.elapsed_s else
                'split_bytes' if 0 < largest <= control.size_bytes else '')
-        if control.phase != 'recording' or not why or time.monotonic() < self._split_again_at:
-            return
         try:
-            name = control.split(
-                lambda: parts.open_writer(self), parts.inputs.clock_name, f'{why} was reached')
+            name = control.switch(parts.inputs.clock_name)
         except UserError as error:
             # The episode goes on: nothing is lost by a part that is longer than it should be.
             self._split_again_at = time.monotonic() + _SPLIT_AGAIN_S
             self.get_logger().error(f'cannot go on in a new episode: {error}')
             return
-        parts.inputs.carry_over()
-        self.get_logger().info(f'{why} was reached: goes on in {name}')
+        if name:
+            parts.inputs.carry_over()
+            self.get_logger().info(f'{why} was reached: goes on in {name}')
+        elif (why and control.phase == 'recording' and not control.splitting
+                and time.monotonic() >= self._split_again_at):
+            control.split(parts.writer_maker(self), f'{why} was reached')
 
     def _announce(self, outcome: Outcome) -> None:
         if outcome.error:

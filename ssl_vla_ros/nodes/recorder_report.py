@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 import sys
 import time
@@ -18,8 +19,8 @@ from ssl_vla_ros.nodes.reporting import Diagnostics
 
 #: Where there is no terminal to redraw a line in, a recording logs one this often, in seconds.
 _LOG_S = 10.0
-#: A topic that comes and goes is warned about no more often than this, in seconds.
-_WARN_AGAIN_S = 5.0
+#: A topic that comes and goes is warned about at most so many times in so many seconds.
+_WARNINGS, _WARNINGS_S = 5, 5.0
 
 
 class Reporter:
@@ -41,7 +42,8 @@ class Reporter:
         self._status_line = status_line
         self._terminal = sys.stderr.isatty()
         self._logged_at = 0.0
-        self._warned_at: dict[str, float] = {}
+        self._warned_at: dict[str, deque[float]] = {}
+        self._unwarned: dict[str, int] = {}
         self._warned: set[str] = set()
 
     def report(self, inputs: Inputs, session: Session, control: EpisodeControl, period_s: float
@@ -78,11 +80,15 @@ class Reporter:
                     self._warned.remove(topic)
                     self._node.get_logger().info(f'{inputs.resolved[topic]} comes again')
                 continue
-            if now - self._warned_at.get(topic, -_WARN_AGAIN_S) < _WARN_AGAIN_S:
+            last = self._warned_at.setdefault(topic, deque(maxlen=_WARNINGS))
+            if len(last) == _WARNINGS and now - last[0] < _WARNINGS_S:
+                self._unwarned[topic] = self._unwarned.get(topic, 0) + 1
                 continue
-            self._warned_at[topic] = now
+            last.append(now)
             self._warned.add(topic)
-            text = f'{inputs.resolved[topic]} stands still: nothing for {silent_s * 1e3:.0f} ms'
+            more = self._unwarned.pop(topic, 0)
+            text = (f'{inputs.resolved[topic]} stands still: nothing for {silent_s * 1e3:.0f} ms'
+                    + (f' ({more} more times since the last warning)' if more else ''))
             self._node.get_logger().warning(text)
             self._diagnostics.publish(
                 {'episode': control.name or '', f'{topic} silent_ms': silent_s * 1e3},
@@ -92,17 +98,19 @@ class Reporter:
               free: int) -> str:
         parts = [f'{control.phase} {control.name} {control.elapsed_s:.0f} s' if control.name
                  else control.phase]
-        lost = dropped = rejected = 0
+        whole = control.running
         for topic, item in figures.items():
             age = '' if item.age_p50_ms is None else f' {item.age_p50_ms:.0f} ms'
             skew = '' if item.skew_ms is None else f' ±{item.skew_ms:.0f}'
-            parts.append(f'{_short(topic)} {item.rate_hz:.0f} Hz{age}{skew}')
-            if control.running:
-                account = inputs.books.intakes[topic].account
-                lost, dropped = lost + account.lost, dropped + account.dropped
-                rejected += account.rejected
-        if control.running:
-            parts.append(f'lost {lost} dropped {dropped} rejected {rejected}')
+            account = inputs.books.intakes[topic].account
+            causes = {'lost': account.lost, 'dropped': account.dropped,
+                      **account.rejected_by_cause}
+            found = ', '.join(f'{count} {cause}' for cause, count in causes.items() if count)
+            missing = f' ({found})' if found and control.running else ''
+            whole = whole and not found
+            parts.append(f'{_short(topic)} {item.rate_hz:.0f} Hz{age}{skew}{missing}')
+        if whole:
+            parts.append('nothing lost')
         return ' | '.join([*parts, f'{free / 1e9:.1f} GB free'])
 
     def _write(self, line: str, recording: bool) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import functools
+import threading
 import time
 from typing import Any
 
@@ -13,6 +15,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from ssl_vla_ros.episodes.control import EpisodeControl
 from ssl_vla_ros.episodes.discard import discard_finished
+from ssl_vla_ros.episodes.edit import relabel
 from ssl_vla_ros.episodes.recording import Outcome
 from ssl_vla_ros.episodes.writer import EpisodeWriter
 from ssl_vla_ros.errors import UserError
@@ -32,21 +35,16 @@ class Parts:
     control: EpisodeControl
     reporter: Reporter
 
-    def open_writer(self, node: ManagedNode) -> EpisodeWriter:
+    def writer_maker(self, node: ManagedNode) -> Callable[[], EpisodeWriter]:
         """
-        Make the next episode, as the parameters are now.
+        Give what makes the next episode, as the parameters are now, on whatever thread.
 
-        Raises
-        ------
-        EpisodeError
-            If the session directory cannot be written.
-
+        It raises EpisodeError if the session directory cannot be written.
         """
-        inputs = self.inputs
-        return EpisodeWriter(
-            self.session.path, inputs.contract, task=node.value('task'),
-            operator=node.value('operator'), topics=inputs.contract.topics(),
-            fsync_interval_s=node.value('fsync_interval_s'), bag_topics=inputs.resolved,
+        return functools.partial(
+            EpisodeWriter, self.session.path, self.inputs.contract, task=node.value('task'),
+            operator=node.value('operator'), topics=self.inputs.contract.topics(),
+            fsync_interval_s=node.value('fsync_interval_s'), bag_topics=self.inputs.resolved,
             compression=node.value('compression'))
 
 
@@ -71,6 +69,8 @@ class EpisodeServices:
         self._parts = parts
         self._changed = changed
         self._waiting: list[tuple[str, Future]] = []
+        self._starting: Future | None = None
+        self._works: list[tuple[threading.Thread, list[Any], Future]] = []
         # Of their own: a stop waits for its messages, and must not keep them from coming.
         group = ReentrantCallbackGroup()
         for name, handler in (
@@ -80,35 +80,70 @@ class EpisodeServices:
             node.create_service(Trigger, f'~/{name}', handler, callback_group=group)
         node.create_service(SetBool, '~/pause', self._on_pause, callback_group=group)
 
+    def look(self) -> None:
+        """Answer whoever waits for the start of an episode, or for other work of the disk."""
+        parts = self._parts()
+        if parts is not None and parts.control.name:
+            self._started('')
+        for item in list(self._works):
+            thread, result, future = item
+            if not thread.is_alive():
+                self._works.remove(item)
+                future.set_result(result[0])
+
+    def _started(self, refusal: str) -> None:
+        future, self._starting = self._starting, None
+        if future is not None:
+            future.set_result(refusal)
+
+    def _in_background(self, work: Callable[[], str]) -> Future:
+        """Let a thread do what waits for the disk; the future gives what went wrong, or ''."""
+        result = ['it broke off']
+
+        def run() -> None:
+            try:
+                result[0] = work()
+            except (UserError, OSError) as error:
+                result[0] = str(error)
+        thread, future = threading.Thread(target=run, name='disk-work'), Future()
+        self._works.append((thread, result, future))
+        thread.start()
+        return future
+
     def ended(self, outcome: Outcome) -> None:
         """Answer whoever waits for the end of an episode."""
+        self._started(outcome.told or f'{outcome.name} has ended already')
         for name, future in self._waiting:
             if name == outcome.name:
                 future.set_result(outcome)
         self._waiting = [item for item in self._waiting if item[0] != outcome.name]
 
-    def _on_start(self, _request: Any, response: Any) -> Any:
+    async def _on_start(self, _request: Any, response: Any) -> Any:
         parts = self._parts()
         if parts is None or self._node.state_label != 'active':
             response.message = (
                 f'the recorder is {self._node.state_label}; configure and activate it first')
             return response
         inputs, control = parts.inputs, parts.control
-        response.message = '' if control.running else (
+        response.message = '' if control.phase != 'idle' else (
             inputs.not_ready() or parts.session.room()[1])
         if response.message:
             return response
         begins_ns = inputs.begins_ns()
         try:
-            response.message = control.start(lambda: parts.open_writer(self._node), begins_ns)
+            control.start(parts.writer_maker(self._node), begins_ns)
         except UserError as error:
             response.message = str(error)
             return response
         if begins_ns is not None:
             control.notes['pre_roll_s'] = (time.time_ns() - begins_ns) / 1e9
         inputs.begin()
-        response.success = True
         self._changed()
+        # It runs already; the answer comes when the disk has a place for it.
+        self._starting = Future()
+        response.message = await self._starting
+        if not response.message:
+            response.success, response.message = True, str(control.name)
         return response
 
     def _running(self, response: Any) -> EpisodeControl | None:
@@ -150,28 +185,61 @@ class EpisodeServices:
             if not (await self._end_episode(response, discard=True)).success:
                 return response
         else:
-            name, response.message = _discard_last(parts)
+            name, response.message = await self._discard_last(parts)
             if response.message:
                 return response
         response.success = False
-        if self._on_start(request, response).success:
+        if (await self._on_start(request, response)).success:
             self._node.get_logger().info(
                 f'{name} is discarded; {response.message} takes its place')
         else:
             response.message = f'{name} is discarded; no new one was started: {response.message}'
         return response
 
-    def _on_success(self, _request: Any, response: Any) -> Any:
-        return self._mark(response, True)
+    async def _discard_last(self, parts: Parts | None) -> tuple[str, str]:
+        """Throw the last finished episode away; gives its name, and why it was not possible."""
+        last = None if parts is None else parts.control.last
+        if parts is None or last is None or parts.control.phase != 'idle' or (
+                last.status not in ('complete', 'incomplete')):
+            return '', ('there is no episode of this recorder to be recorded again; start one '
+                        'with start_episode')
+        path = parts.session.path / last.name
 
-    def _on_failure(self, _request: Any, response: Any) -> Any:
-        return self._mark(response, False)
+        def discard() -> str:
+            discard_finished(path, 'recorded again')
+            return ''
+        wrong = await self._in_background(discard)
+        if not wrong:
+            parts.control.last = dataclasses.replace(
+                last, status='discarded', reason='recorded again')
+        return last.name, str(wrong)
 
-    def _mark(self, response: Any, success: bool) -> Any:
-        control = self._running(response)
-        if control is not None:
-            control.success, response.success = success, True
-            self._changed()
+    async def _on_success(self, _request: Any, response: Any) -> Any:
+        return await self._mark(response, True)
+
+    async def _on_failure(self, _request: Any, response: Any) -> Any:
+        return await self._mark(response, False)
+
+    async def _mark(self, response: Any, success: bool) -> Any:
+        """Note the outcome of the open episode, or, if none is open, of the one just finished."""
+        parts = self._parts()
+        last = None if parts is None else parts.control.last
+        if parts is None or last is None or parts.control.phase != 'idle' or (
+                last.status not in ('complete', 'incomplete')):
+            control = self._running(response)
+            if control is not None:
+                control.success, response.success = success, True
+                self._changed()
+            return response
+        session = parts.session.path
+        number = last.name.removeprefix('episode_')
+
+        def mark() -> str:
+            relabel(session, number, success='yes' if success else 'no').apply(
+                lambda *_: None)
+            return ''
+        wrong = str(await self._in_background(mark))
+        response.success, response.message = not wrong, wrong or last.name
         return response
 
     def _on_pause(self, request: Any, response: Any) -> Any:
@@ -182,19 +250,3 @@ class EpisodeServices:
             response.success = True
             self._changed()
         return response
-
-
-def _discard_last(parts: Parts | None) -> tuple[str, str]:
-    """Throw the last finished episode away; gives its name, and why it was not possible."""
-    last = None if parts is None else parts.control.last
-    if parts is None or last is None or parts.control.phase != 'idle' or (
-            last.status not in ('complete', 'incomplete')):
-        return '', ('there is no episode of this recorder to be recorded again; start one with '
-                    'start_episode')
-    try:
-        discard_finished(parts.session.path / last.name, 'recorded again')
-    except UserError as error:
-        return last.name, str(error)
-    parts.control.last = dataclasses.replace(
-        last, status='discarded', reason='recorded again')
-    return last.name, ''
