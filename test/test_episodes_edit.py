@@ -20,6 +20,8 @@ from episode_samples import (
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability, QosReliability
+from rosbags.rosbag2 import Reader
 
 from ssl_vla_ros.contract import parse_contract
 from ssl_vla_ros.episodes import transaction
@@ -391,11 +393,19 @@ def test_latched_messages_of_before_the_cut_stay(tmp_path: Path) -> None:
     # Sent long before the episode, as tf_static is.
     writer.write('tf_static', gripper_cdr(7.0), 5, 5)
     fill(writer, TICKS, np.random.default_rng(0))
+    # And once more when everything else has ended: a cut at the start must not take it.
+    writer.write('tf_static', gripper_cdr(8.0), 10**11, 10**11)
     path = writer.close(all_written(writer))
     edit = trim(tmp_path, '0', start_s=0.5)
     assert '30 are cut' in edit.lines[0]
     edit.apply(TOLD)
-    first, *others = Episode.open(path).raw()
+    first, *others, last = Episode.open(path).raw()
+    assert (last.topic, last.data) == ('tf_static', gripper_cdr(8.0))
+    with Reader(path) as bag:
+        profiles = {item.topic: item.ext.offered_qos_profiles for item in bag.connections}
+    assert profiles['/tf_static'][0].durability is QosDurability.TRANSIENT_LOCAL
+    assert profiles['/tf_static'][0].reliability is QosReliability.RELIABLE
+    assert all(not found for topic, found in profiles.items() if topic != '/tf_static')
     assert (first.topic, first.data, first.publish_time_ns) == ('tf_static', gripper_cdr(7.0), 5)
     assert first.log_time_ns == 10**9 + 1000 + 500_000_000 <= others[0].log_time_ns
     entry, = info_of(path)['edits']

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 import json
 import os
@@ -23,13 +23,32 @@ CONTRACT_RECORD = 'ssl_vla_ros'
 _PUSH_BYTES = 4 * 2**20
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes equal values out: not every reader of metadata.yaml knows aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+#: Without end, as rmw writes it.
+_FOREVER = {'sec': 9223372036, 'nsec': 854775807}
+#: How ``ros2 bag play`` must offer a latched topic: whoever comes late gets its messages, too. Any
+#: other topic has no profile, and is played reliable and volatile, which suits every subscriber.
+_LATCHED = yaml.dump([{
+    'history': 'keep_last', 'depth': 64, 'reliability': 'reliable',
+    'durability': 'transient_local', 'deadline': _FOREVER, 'lifespan': _FOREVER,
+    'liveliness': 'automatic', 'liveliness_lease_duration': _FOREVER,
+    'avoid_ros_namespace_conventions': False}], Dumper=_Plain, sort_keys=False)
+
+
 @dataclass
 class TopicStatistics:
-    """A topic of a bag as metadata.yaml lists it."""
+    """A topic of a bag as metadata.yaml lists it; ``qos`` is YAML, '' of one without a profile."""
 
     name: str
     schema: MessageSchema
     count: int = 0
+    qos: str = ''
 
 
 @dataclass
@@ -71,11 +90,14 @@ class BagFile:
         Text to embed as the metadata record ``CONTRACT_RECORD``.
     compression
         One of ``chunks.COMPRESSIONS``.
+    latched
+        Topics whose last messages whoever comes late gets, too.
 
     """
 
     def __init__(self, path: Path, topics: Mapping[str, tuple[str, MessageSchema]],
-                 records: Mapping[str, str], compression: str = 'zstd') -> None:
+                 records: Mapping[str, str], compression: str = 'zstd',
+                 latched: Iterable[str] = ()) -> None:
         self.summary = BagSummary(path.name, {})
         self._channels: dict[str, int] = {}
         self._written = False
@@ -90,10 +112,11 @@ class BagFile:
                 if schema.name not in schemas:
                     schemas[schema.name] = self._writer.register_schema(
                         schema.name, 'ros2msg', schema.definition.encode())
-                self.summary.topics[topic] = TopicStatistics(bag_name, schema)
+                qos = _LATCHED if topic in latched else ''
+                self.summary.topics[topic] = TopicStatistics(bag_name, schema, qos=qos)
                 self._channels[topic] = self._writer.register_channel(
                     bag_name, 'cdr', schemas[schema.name],
-                    {'offered_qos_profiles': '', 'topic_type_hash': schema.type_hash})
+                    {'offered_qos_profiles': qos, 'topic_type_hash': schema.type_hash})
         except BaseException:
             self._stream.close()
             raise
@@ -154,7 +177,7 @@ def write_metadata(path: Path, summary: BagSummary) -> None:
     """Write rosbag2's metadata.yaml, version 9: ``ros2 bag info`` and ``play`` work."""
     start = {'nanoseconds_since_epoch': summary.first_log_ns}
     duration = {'nanoseconds': summary.last_log_ns - summary.first_log_ns}
-    write_durably(path, yaml.safe_dump({'rosbag2_bagfile_information': {
+    write_durably(path, yaml.dump({'rosbag2_bagfile_information': {
         'version': 9,
         'storage_identifier': 'mcap',
         'duration': duration,
@@ -163,7 +186,8 @@ def write_metadata(path: Path, summary: BagSummary) -> None:
         'topics_with_message_count': [{
             'topic_metadata': {
                 'name': topic.name, 'type': topic.schema.name,
-                'serialization_format': 'cdr', 'offered_qos_profiles': [],
+                'serialization_format': 'cdr',
+                'offered_qos_profiles': yaml.safe_load(topic.qos) or [],
                 'type_description_hash': topic.schema.type_hash},
             'message_count': topic.count} for topic in summary.topics.values()],
         'compression_format': '',
@@ -174,7 +198,7 @@ def write_metadata(path: Path, summary: BagSummary) -> None:
             'duration': dict(duration), 'message_count': summary.message_count}],
         'custom_data': None,
         'ros_distro': os.environ.get('ROS_DISTRO', ''),
-    }}, sort_keys=False))
+    }}, Dumper=_Plain, sort_keys=False))
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -138,6 +138,8 @@ def _look(path: Path, begin_s: float, end_s: float | None) -> Cut:
         raise EpisodeError(f'{path}: has no message; delete it')
     origin, last = min(every), max(every)
     first_ns = origin + round(begin_s * _SECOND)
+    # Without an end nothing is cut there, latched or not.
+    last = max(last, max(time for found in times.values() for time in found))
     last_ns = last if end_s is None else min(last, origin + round(end_s * _SECOND))
     kept, carried = {}, 0
     for topic, found in times.items():
@@ -216,7 +218,7 @@ def _write_bag(source: Path, target: Path, episode: Episode, cut: Cut, latched: 
             schema.name, text, channel.metadata.get('topic_type_hash', ''),
             starts_with_header(text)))
     written = found.chunk_indexes[0].compression if found.chunk_indexes else 'zstd'
-    bag = BagFile(target, topics, records, _COMPRESSION.get(written, written))
+    bag = BagFile(target, topics, records, _COMPRESSION.get(written, written), latched)
     try:
         for item in episode.raw():
             if cut.stays(item, latched):

@@ -234,7 +234,8 @@ def _summary(scan: _Scan, topics: Mapping[str, str], file_name: str) -> BagSumma
         found[topics[channel.topic]] = TopicStatistics(
             channel.topic, MessageSchema(
                 schema.name, text, channel.metadata.get('topic_type_hash', ''),
-                starts_with_header(text)), counts[channel.id])
+                starts_with_header(text)), counts[channel.id],
+            channel.metadata.get('offered_qos_profiles', ''))
     stamps = [stamp for part in scan.parts for stamp in part.stamps]
     return BagSummary(
         file_name=file_name, topics=found,

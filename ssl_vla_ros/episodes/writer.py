@@ -100,7 +100,8 @@ class EpisodeWriter:
                 self.part / sessions.mcap_name(self.number),
                 {topic: (names[topic], schemas[topic]) for topic in topics},
                 {'contract': json.dumps(contract.to_dict()), 'task': task,
-                 'episode': str(self.number)}, compression)
+                 'episode': str(self.number)}, compression,
+                [item.topic for item in contract.extra if item.durability == 'transient_local'])
         except OSError as error:
             shutil.rmtree(self.part, ignore_errors=True)
             self._lock.release()
