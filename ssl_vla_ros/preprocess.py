@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+#: Raised when ``resize`` gives other pictures: what was cached before is then not used any more.
+RESIZE_VERSION = 1
+
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """

@@ -263,7 +263,7 @@ def test_numpy_opens_the_files(dataset: Dataset, tmp_path: Path) -> None:
 def test_who_reads_is_not_disturbed_by_who_cleans_up(dataset: Dataset, tmp_path: Path) -> None:
     cache = FrameCache.build(dataset, 16, 24, tmp_path)
     first = cache.frames('front')[:]
-    shutil.rmtree(tmp_path / '16x24')
+    shutil.rmtree(tmp_path / '16x24.1')
     np.testing.assert_array_equal(cache.frames('front'), first)
 
 
@@ -293,9 +293,9 @@ def test_too_little_space_is_said_before_anything_is_written(
     with pytest.raises(DatasetError, match=r'needs 114 MB, the disk has 100 MB free; .*'
                                            'pictures=stream'):
         FrameCache.build(dataset, 1000, 1000, tmp_path)
-    assert not list((tmp_path / '1000x1000').iterdir())
-    (tmp_path / '1000x1000' / 'front').mkdir()
-    (tmp_path / '1000x1000' / 'front' / 'old.npy').write_bytes(b'0' * 3_000_000)
+    assert not list((tmp_path / '1000x1000.1').iterdir())
+    (tmp_path / '1000x1000.1' / 'front').mkdir()
+    (tmp_path / '1000x1000.1' / 'front' / 'old.npy').write_bytes(b'0' * 3_000_000)
     with pytest.raises(DatasetError, match='3 MB in .* belong to episodes that this dataset'):
         FrameCache.build(dataset, 1000, 1000, tmp_path)
 
@@ -318,5 +318,5 @@ def test_a_directory_that_cannot_be_written_is_said(dataset: Dataset, tmp_path: 
 
 def test_a_file_where_the_directory_should_be_is_said(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / 'cache').write_text('')
-    with pytest.raises(DatasetError, match='cache/16x24: cannot write here: Not a directory'):
+    with pytest.raises(DatasetError, match='cache/16x24.1: cannot write here: Not a directory'):
         FrameCache.build(dataset, 16, 24, tmp_path / 'cache')

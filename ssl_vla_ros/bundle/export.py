@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from ssl_vla_ros.bundle.graphs import DecoderGraph, export_graph, OPSET
 from ssl_vla_ros.bundle.parity import check_parity, Parity
 from ssl_vla_ros.contract import require_compatible
-from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.streaming import FrameStream
 from ssl_vla_ros.errors import BundleError
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
 from ssl_vla_ros.objectives.world_model import WorldModel
 from ssl_vla_ros.training.features import encode_rows, encoder_digest
 from ssl_vla_ros.training.runs import open_run, Run
-from ssl_vla_ros.training.workspace import cache_directory
 import torch
 
 #: Real frames the parity report is made on.
@@ -56,13 +55,14 @@ def _require_same_encoder(run: Run, encoder: Run, encoder_key: str, what: str) -
             'train it again with encoder= the run that is exported')
 
 
-def _parity_inputs(dataset: Dataset, height: int, width: int, data: Path
+def _parity_inputs(dataset: Dataset, height: int, width: int
                    ) -> tuple[NDArray[np.int64], list[NDArray[np.uint8]]]:
     """Rows spread over the dataset, with their pictures."""
-    cache = FrameCache.build(dataset, height, width, cache_directory(data) / 'frames')
+    # A few rows alone: read from the videos, whatever the disk has room for.
+    pictures = FrameStream(dataset, height, width)
     rows = np.linspace(0, dataset.num_rows - 1, min(PARITY_ROWS, dataset.num_rows))
     picked = np.unique(rows.astype(np.int64))
-    return picked, [cache.read(camera, picked) for camera in dataset.camera_names]
+    return picked, [pictures.read(camera, picked) for camera in dataset.camera_names]
 
 
 def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: Path | None = None,
@@ -110,7 +110,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
     objective = run.objective()
     encoder = run.encoder()
     key = encoder_digest(encoder)
-    rows, pictures = _parity_inputs(dataset, encoder.height, encoder.width, data)
+    rows, pictures = _parity_inputs(dataset, encoder.height, encoder.width)
     images = np.stack(pictures, axis=1)
     features = encode_rows(encoder, pictures)
     found: dict[str, Parity] = {}
@@ -153,7 +153,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
         context, horizon = model.config.context, model.config.horizon
         spans = _spans(dataset, context + horizon)
         add('world_model.onnx', model.dynamics, 'prediction', {
-            'features': _gather(encoder, dataset, data, spans[:, :context]),
+            'features': _gather(encoder, dataset, spans[:, :context]),
             'actions': dataset.column('action').astype(np.float32)[spans[:, :-1]]})
         manifest['world_model'] = {
             'file': 'world_model.onnx', 'context': context, 'horizon': horizon}
@@ -168,7 +168,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
         history = cloned.config.history
         spans = _spans(dataset, history)
         add('head.onnx', cloned.head, 'actions', {
-            'features': _gather(encoder, dataset, data, spans),
+            'features': _gather(encoder, dataset, spans),
             'state': dataset.column('observation.state').astype(np.float32)[spans]})
         manifest['head'] = {
             'file': 'head.onnx', 'history': history, 'chunk': cloned.config.chunk,
@@ -199,13 +199,12 @@ def _spans(dataset: Dataset, length: int) -> NDArray[np.int64]:
     return spans
 
 
-def _gather(encoder: Any, dataset: Dataset, data: Path, spans: NDArray[np.int64]
-            ) -> NDArray[np.float32]:
+def _gather(encoder: Any, dataset: Dataset, spans: NDArray[np.int64]) -> NDArray[np.float32]:
     """Features (windows, length, tokens, dim) of the given rows."""
-    cache = FrameCache.build(
-        dataset, encoder.height, encoder.width, cache_directory(data) / 'frames')
+    pictures = FrameStream(dataset, encoder.height, encoder.width)
     unique, inverse = np.unique(spans, return_inverse=True)
-    table = encode_rows(encoder, [cache.read(camera, unique) for camera in dataset.camera_names])
+    table = encode_rows(
+        encoder, [pictures.read(camera, unique) for camera in dataset.camera_names])
     return table[inverse.reshape(spans.shape)]
 
 

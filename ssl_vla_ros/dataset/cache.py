@@ -7,7 +7,7 @@ One file an episode and camera, named by the episode's digest: a dataset that gr
 episodes alone, and an interrupted build goes on where it was. A file is never written again, so
 whoever has it mapped reads on whatever else happens.
 
-    DIRECTORY/96x96/CAMERA/DIGEST.npy
+    DIRECTORY/96x96.1/CAMERA/DIGEST.npy     (1: how pictures are resized)
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ssl_vla_ros.dataset.files import Progress, tell
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.pictures import Pictures, Rows
 from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.preprocess import RESIZE_VERSION
 
 #: Kept free on the disk, bytes.
 _RESERVE = 64 << 20
@@ -47,7 +48,7 @@ class FrameCache(Pictures):
 
     def __init__(self, dataset: Dataset, height: int, width: int, directory: Path) -> None:
         super().__init__(dataset, height, width)
-        self.path = Path(directory) / f'{height}x{width}'
+        self.path = Path(directory) / f'{height}x{width}.{RESIZE_VERSION}'
         self._files = {
             camera: [CacheFile(self.path / camera / f'{entry["digest"][:32]}.npy',
                                (length, height, width, 3))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ssl_vla_ros.contract import load_contract
-from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.dataset.streaming import FrameStream
 from ssl_vla_ros.demo.guard import read_json, read_rollouts
 from ssl_vla_ros.demo.plan import IN_PROCESS
 from ssl_vla_ros.demo.stages import Demo
@@ -26,7 +26,6 @@ from ssl_vla_ros.report.video import replace_bytes, write_mp4
 from ssl_vla_ros.report.wilson import wilson_interval
 from ssl_vla_ros.runtime.bundle import load_bundle
 from ssl_vla_ros.training.runs import open_run
-from ssl_vla_ros.training.workspace import cache_directory
 
 
 def _curves(runs: Path) -> dict[str, dict[str, list[list[float]]]]:
@@ -58,23 +57,22 @@ def film_strip(demo: Demo) -> FilmStrip:
     held_out = split_episodes(dataset.num_episodes, 0.1, 0)[1]
     rows = dataset.rows(held_out[0])
     encoder = bundle.manifest.encoder
-    cache = FrameCache.build(
-        dataset, encoder.height, encoder.width, cache_directory(demo.data) / 'frames')
+    pictures = FrameStream(dataset, encoder.height, encoder.width)
     # From the middle of the approach: there both the arm and what it will do are to be seen.
     first = rows.start + max(0, (rows.stop - rows.start - model.context - model.horizon) // 3)
     span = np.arange(first, first + model.context + model.horizon)
     frames = np.stack(
-        [cache.read(camera, span) for camera in encoder.cameras], axis=1)
+        [pictures.read(camera, span) for camera in encoder.cameras], axis=1)
     features = np.stack([bundle.encode(frames[i]) for i in range(model.context)])
     actions = dataset.column('action').astype(np.float32)[span[:-1]]
     predicted = bundle.predict(features, actions)
     real, drawn, labels = [], [], []
     for ahead in range(model.horizon):
         real.append(np.concatenate(list(frames[model.context + ahead]), axis=1))
-        pictures = bundle.decode(predicted[ahead])
+        decoded = bundle.decode(predicted[ahead])
         scale = encoder.height // decoder.height
         drawn.append(np.concatenate(list(
-            pictures.repeat(scale, axis=1).repeat(scale, axis=2)), axis=1))
+            decoded.repeat(scale, axis=1).repeat(scale, axis=2)), axis=1))
         labels.append(f'+{1000 * (ahead + 1) // dataset.fps} ms')
     return FilmStrip(real, drawn, labels)
 
