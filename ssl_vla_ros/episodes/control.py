@@ -55,6 +55,8 @@ class EpisodeControl:
         The books of the subscriptions, which begin and end with the episode.
     limits
         What the recording may take.
+    opened
+        Called on some thread when the disk has made an episode, or cannot: ``step`` has news.
 
     Attributes
     ----------
@@ -69,13 +71,15 @@ class EpisodeControl:
 
     """
 
-    def __init__(self, books: Books, limits: RecordingLimits) -> None:
+    def __init__(self, books: Books, limits: RecordingLimits,
+                 opened: Callable[[], None] = lambda: None) -> None:
         self.books = books
         self.success: bool | None = None
         self.task: str | None = None
         self.notes: dict[str, Any] = {}
         self.last: Outcome | None = None
         self._limits = limits
+        self._opened = opened
         self._recording: Recording | None = None
         #: The one to go on in, while the disk makes it, and why.
         self._next: tuple[Recording, str] | None = None
@@ -166,7 +170,8 @@ class EpisodeControl:
     def _open(self, open_writer: Callable[[], EpisodeWriter]) -> Recording:
         return Recording(
             open_writer, self.books.intakes, queue_size=self._limits.queue_size,
-            queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes)
+            queue_bytes=self._limits.queue_bytes, min_free_bytes=self._limits.min_free_bytes,
+            opened=self._opened)
 
     def put(self, topic: str, cdr: bytes, log_time_ns: int, publish_time_ns: int, *,
             before: bool = False) -> None:

@@ -66,11 +66,14 @@ class Recording:
         Bytes that may wait: what bounds memory, whatever the image size.
     min_free_bytes
         Below this much free disk the recording asks to be stopped (see ``failure``).
+    opened
+        Called on the thread when the episode is there, or cannot be made.
 
     """
 
     def __init__(self, open_writer: Callable[[], EpisodeWriter], topics: Iterable[str], *,
-                 queue_size: int, queue_bytes: int, min_free_bytes: int) -> None:
+                 queue_size: int, queue_bytes: int, min_free_bytes: int,
+                 opened: Callable[[], None] = lambda: None) -> None:
         #: Its name on the disk; '' until it is there.
         self.name = ''
         #: Why it could not be made; '' if it is there, or is being made.
@@ -82,6 +85,7 @@ class Recording:
         #: Set when the episode is finished, by ``finish`` or ``discard``.
         self.outcome: Outcome | None = None
         self._open_writer = open_writer
+        self._opened = opened
         self._writer: EpisodeWriter
         self._queue_size = queue_size
         self._queue_bytes = queue_bytes
@@ -175,8 +179,10 @@ class Recording:
                 self._broken = True
             self.refusal = str(error) if isinstance(error, UserError) else (
                 f'no episode could be made: {error!r}')
+            self._opened()
             return
         self.name = self._writer.path.name
+        self._opened()
         # Whatever happens, there is an outcome: the node waits for it.
         try:
             self._write_all()

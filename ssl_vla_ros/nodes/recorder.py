@@ -68,6 +68,8 @@ class RecorderNode(ManagedNode):
         self._instructions: Subscription | None = None
         self._ticked_at = self._split_again_at = 0.0
         self._state = JsonPublisher(self, '~/state')
+        # The operator's start is answered as soon as the disk is ready, not with the next tick.
+        self._opened = self.create_guard_condition(self._on_opened)
         self._episode_services = EpisodeServices(self, lambda: self._parts, self._publish_state)
         self._publish_state()
 
@@ -85,7 +87,7 @@ class RecorderNode(ManagedNode):
             self.value('pre_roll_s'), self.value('pre_roll_bytes')))
         control = EpisodeControl(inputs.books, RecordingLimits(
             **{name: self.value(name) for name in (
-                'queue_size', 'queue_bytes', 'min_free_bytes', 'drain_s')}))
+                'queue_size', 'queue_bytes', 'min_free_bytes', 'drain_s')}), self._opened.trigger)
         self._parts = Parts(inputs, session, control, Reporter(self, self.value('status_line')))
         self._watch = ClockWatch(self.value('clock_jump_s'))
 
@@ -157,6 +159,9 @@ class RecorderNode(ManagedNode):
             control.task = text
             control.notes.setdefault('instructions', []).append(
                 {'received_ns': time.time_ns(), 'text': text})
+
+    def _on_opened(self) -> None:
+        self._episode_services.look()
 
     def _on_clock_jump(self, jump: Any) -> None:
         self._jump = f'ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s'
