@@ -9,6 +9,10 @@ How fast a session becomes a dataset, beside lerobot's own writer on the same fr
 Ours starts from recorded bags (read, align, encode, decode and compare every picture, hash, sync),
 lerobot's from frames in memory, with its default codec and again with H.264. All run one after the
 other on the same machine, in turns, so that ratios hold where milliseconds do not.
+
+``decode_fraction`` is how fast the built dataset's videos become a frame cache, beside bare PyAV
+on as many cores (``cache_build``); ``proof_share``, what part of a build decoding and comparing
+takes.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import tempfile
 import time
 from typing import Any
 
+from cache_build import measure_build
 from load_data import CAMERAS, RATE_HZ, Scene
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +131,7 @@ def joints(stamp: int, values: NDArray[np.float32], robot: Contract) -> bytes:
 
 
 def ours(session: Path, out: Path, workers: int) -> tuple[float, float]:
-    """Build from the bags; gives the seconds and the part of them that went into decoding."""
+    """Build from the bags; gives the seconds, and what part of them the proof took."""
     began = time.perf_counter()
     report = build_dataset(session, out, workers=workers, encoder='libx264')
     took = time.perf_counter() - began
@@ -182,7 +187,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     write_session(session, frames, robot, options)
     cores = default_workers()
     runs: dict[str, list[float]] = {}
-    fractions, sizes = [], {}
+    shares, sizes = [], {}
+    caches: dict[str, Any] = {}
     for turn in range(options.turns):
         for name in ('ours', 'ours_one_process', 'ours_from_arrays', 'lerobot_default',
                      'lerobot_h264'):
@@ -193,10 +199,12 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             elif name == 'ours_from_arrays':
                 took = ours_from_arrays(frames, out, robot, options)
             else:
-                took, fraction = ours(session, out, cores if name == 'ours' else 1)
-                fractions.append(fraction)
-                if not turn:
-                    Dataset.open(out).verify()
+                took, share = ours(session, out, cores if name == 'ours' else 1)
+                shares.append(share)
+                if not turn and name == 'ours':
+                    dataset = Dataset.open(out)
+                    dataset.verify()
+                    caches = measure_build(dataset, folder, options.turns)
             runs.setdefault(name, []).append(took)
             sizes[name] = size_mb(out)
             shutil.rmtree(out)
@@ -204,13 +212,15 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     seconds = {name: statistics.median(found) for name, found in runs.items()}
     return {
         'speed_vs_lerobot': seconds['lerobot_default'] / seconds['ours'],
-        'decode_fraction': statistics.median(fractions),
+        'decode_fraction': caches['ratio']['median'],
+        'proof_share': statistics.median(shares),
         'speed_vs_lerobot_h264': seconds['lerobot_h264'] / seconds['ours'],
         'one_process_vs_lerobot': seconds['lerobot_default'] / seconds['ours_one_process'],
         'from_arrays_vs_lerobot': seconds['lerobot_default'] / seconds['ours_from_arrays'],
         'from_arrays_vs_lerobot_h264': seconds['lerobot_h264'] / seconds['ours_from_arrays'],
         'frames': options.episodes * options.rows * len(CAMERAS), 'cores': cores,
-        'height': options.height, 'width': options.width, 'seconds': runs, 'video_mb': sizes}
+        'height': options.height, 'width': options.width, 'seconds': runs, 'video_mb': sizes,
+        'cache': caches}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -221,7 +231,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f'{name:<22}{seconds:>10.1f}{result["frames"] / seconds:>10.0f}'
                      f'{result["video_mb"][name]:>10.1f}')
     for key in ('speed_vs_lerobot', 'speed_vs_lerobot_h264', 'one_process_vs_lerobot',
-                'from_arrays_vs_lerobot', 'from_arrays_vs_lerobot_h264', 'decode_fraction'):
+                'from_arrays_vs_lerobot', 'from_arrays_vs_lerobot_h264', 'decode_fraction',
+                'proof_share'):
         lines.append(f'{key:<32}{result[key]:>10.2f}')
     return '\n'.join(lines)
 

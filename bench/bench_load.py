@@ -28,106 +28,31 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 import json
-import multiprocessing
 import os
 from pathlib import Path
-import shutil
-import statistics
 import subprocess
 import sys
 import time
 from typing import Any
 
-import av
+from cache_build import CACHE_SIZE, measure_build, spread
 from load_data import bench_dataset, CAMERAS
 import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.dataset.cache import FrameCache
 from ssl_vla_ros.dataset.clips import Clips
-from ssl_vla_ros.dataset.decoding import default_threads
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.streaming import FrameStream
 
 ROOT = Path(__file__).resolve().parents[1]
 LEROBOT = ROOT / '.venv-lerobot' / 'bin' / 'lerobot-python'
 TARGETS = {'clips_vs_lerobot': 20.0, 'clips_vs_memmap': 0.5, 'cache_build_vs_pyav_cores': 0.8}
-#: Side of the pictures in the cache whose building is timed.
-_CACHE_SIZE = 96
 #: Clips of a batch, fewer of large pictures: a batch takes 64 MB at most.
 _BATCH, _BATCH_BYTES = 64, 64 << 20
 #: Seconds that one turn lasts at least, after a batch that does not count.
 _TURN_S = 1.0
 
 Pick = NDArray[np.int64]
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Give the median of rounds, the lowest and the highest."""
-    return {'median': statistics.median(values), 'low': min(values), 'high': max(values)}
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that something takes, on the clock and of the processor (children too)."""
-    began, before = time.perf_counter(), os.times()
-    work()
-    seconds, after = time.perf_counter() - began, os.times()
-    return seconds, sum(after[:4]) - sum(before[:4])
-
-
-def decode(path: Path, rgb: bool) -> None:
-    """Decode a video with PyAV alone."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        for picture in container.decode(stream):
-            if rgb:
-                picture.to_ndarray(format='rgb24')
-
-
-def decode_in_processes(paths: list[Path], processes: int) -> float:
-    """Seconds to decode videos to RGB in several processes, without the time they start in."""
-    with multiprocessing.get_context('fork').Pool(processes) as pool:
-        pool.map(abs, range(processes))
-        return timed(lambda: pool.starmap(decode, [(path, True) for path in paths], 1))[0]
-
-
-def measure_build(dataset: Dataset, folder: Path, repeats: int) -> dict[str, Any]:
-    """Build the cache anew each round, beside bare decoding of the same videos."""
-    pictures = dataset.num_rows * len(CAMERAS)
-    cores = default_threads()
-    paths = [dataset.video(camera, episode)
-             for camera in CAMERAS for episode in range(dataset.num_episodes)]
-    speed: dict[str, list[float]] = {}
-    cpu_us: dict[str, list[float]] = {}
-
-    def note(name: str, seconds: float, processor_s: float | None = None) -> None:
-        speed.setdefault(name, []).append(pictures / seconds)
-        if processor_s is not None:
-            cpu_us.setdefault(name, []).append(1e6 * processor_s / pictures)
-
-    place = folder / 'built'
-    for _ in range(repeats):
-        for name, rgb in (('pyav_rgb', True), ('pyav_decode_only', False)):
-            note(name, *timed(lambda rgb=rgb: [decode(path, rgb) for path in paths]))
-        note('pyav_rgb_all_cores', decode_in_processes(paths, cores))
-        shutil.rmtree(place, ignore_errors=True)
-        note('ours', *timed(
-            lambda: FrameCache.build(dataset, _CACHE_SIZE, _CACHE_SIZE, place)))
-    shutil.rmtree(place, ignore_errors=True)
-
-    def ratio(other: str, times: int) -> dict[str, float]:
-        return spread([ours / (bare * times) for ours, bare in zip(
-            speed['ours'], speed[other], strict=True)])
-
-    return {
-        'cores': cores, 'pictures': pictures,
-        'pictures_per_s': {name: spread(values) for name, values in speed.items()},
-        'cpu_us_per_picture': {name: spread(values) for name, values in cpu_us.items()},
-        'ratio': ratio('pyav_rgb', cores),
-        'ratio_to_all_cores': ratio('pyav_rgb_all_cores', 1),
-        'ratio_to_decode_only': ratio('pyav_decode_only', cores),
-        'cpu_ratio': spread([bare / ours for ours, bare in zip(
-            cpu_us['ours'], cpu_us['pyav_rgb'], strict=True)])}
 
 
 class Lerobot:
@@ -241,7 +166,7 @@ def table(result: dict[str, Any]) -> str:
     build = result['build']
     lines = [f'{result["dataset"]}, {build["cores"]} cores; median (lowest to highest) of '
              f'{result["repeats"]} rounds', '', 'building the cache          pictures/s']
-    names = {'ours': f'ours, to {_CACHE_SIZE}x{_CACHE_SIZE}', 'pyav_rgb': 'PyAV to RGB, 1 thread',
+    names = {'ours': f'ours, to {CACHE_SIZE}x{CACHE_SIZE}', 'pyav_rgb': 'PyAV to RGB, 1 thread',
              'pyav_rgb_all_cores': f'the same, {build["cores"]} processes',
              'pyav_decode_only': 'PyAV, no RGB, 1 thread'}
     lines += [f'  {label:<24}  {text(build["pictures_per_s"][name], 0)}'
