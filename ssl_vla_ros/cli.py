@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import sys
 from typing import Any
+import warnings
 
 from ssl_vla_ros.cli_dataset import add_dataset_commands
 from ssl_vla_ros.cli_episodes import add_episode_commands
@@ -159,6 +160,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one sentence on stderr and exit status 2."""
     options = make_parser().parse_args(arguments)
+    # A warning is a sentence for people; the line of code that gave it is not.
+    warnings.formatwarning = lambda message, *_, **__: f'warning: {message}\n'
     try:
         return int(options.run_command(options))
     except UserError as error:

@@ -109,7 +109,7 @@ def _build(options: argparse.Namespace) -> int:
         encoder=options.encoder, keep_constant=options.keep_constant)
     print(report.text())
     print(_NEXT.format(options.out))
-    return 0
+    return 1 if report.dropped else 0
 
 
 def _import(options: argparse.Namespace) -> int:

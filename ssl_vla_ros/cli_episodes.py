@@ -86,7 +86,7 @@ def _list(options: argparse.Namespace) -> int:
     for name, info, problem in found:
         print(f'{name}  {_described(info, width)}' if info else f'{name}  unreadable: {problem}')
     print(f'{len(paths)} episodes in {options.session}')
-    left = leftovers(options.session)
+    left = leftovers(options.session, count=False)
     for name in left.held:
         print(f'{name}  is being written')
     if left.changes:
@@ -119,7 +119,7 @@ def _recover(options: argparse.Namespace) -> int:
         if settled:
             print(settled)
         for item in recover_session(options.session):
-            print(f'{item.path}: {item.status}, {item.messages} messages {item.reason}')
+            print(f'{item.path}: {item.status}, {item.messages} messages; {item.reason}')
         print(f'\nNext: ssl_vla episodes list {options.session}')
     return 0
 
@@ -143,11 +143,14 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _judge_session(options: argparse.Namespace, thresholds: Any) -> tuple[list[Any], list[str]]:
+    from ssl_vla_ros.dataset.check import with_what_the_build_says
     from ssl_vla_ros.episodes.check import check_session, episodes_to_check
     from ssl_vla_ros.parallel import default_workers
     paths = episodes_to_check(options.place)
     verdicts = check_session(
         paths, thresholds, workers=options.workers or default_workers(), progress=progress_bar)
+    verdicts = [with_what_the_build_says(path, verdict)
+                for path, verdict in zip(paths, verdicts, strict=True)]
     return verdicts, [path.name.removeprefix('episode_').lstrip('0') or '0' for path in paths]
 
 

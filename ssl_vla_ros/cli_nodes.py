@@ -47,7 +47,7 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
     environment = dict(os.environ)
     environment.setdefault(
         'FASTRTPS_DEFAULT_PROFILES_FILE', str(share('config/fastdds_large_image.xml')))
-    command = node_command(node, {**parameters, 'autostart': True,
+    command = node_command(node, {**parameters, 'autostart': True, 'exit_on_failure': True,
                                   'use_sim_time': options.use_sim_time})
     if options.namespace:
         command += ['-r', f'__ns:=/{options.namespace.strip("/")}']

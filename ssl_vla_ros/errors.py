@@ -15,6 +15,7 @@ import errno
 _DISK_ERRORS = frozenset((
     errno.EEXIST, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
     errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG))
+_PLACE_ERRORS = frozenset((errno.ENOENT, errno.ENOTDIR))
 #: Packages that a robot needs not, and the extra of setup.py that brings each.
 _EXTRAS = {
     'av': 'train', 'google': 'train', 'google_crc32c': 'train', 'h5py': 'train',
@@ -79,8 +80,10 @@ def sentence_of(error: ImportError | OSError) -> str:
             return ''
         return (f'the Python package {package} is not installed; run: '
                 f'pip install "ssl_vla_ros[{_EXTRAS[package]}]"')
+    where = f'{error.filename}: ' if error.filename else ''
+    if error.errno in _PLACE_ERRORS and where:
+        return f'{where}{error.strerror}; give a place that is there and can be written'
     if error.errno not in _DISK_ERRORS:
         return ''
-    where = f'{error.filename}: ' if error.filename else ''
     return (f'{where}{error.strerror}; what was finished before is kept, and the same command '
             'continues once this is mended')

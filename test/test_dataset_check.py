@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from dataset_episodes import PERIOD_NS, Recording, START_NS
 from episode_samples import need_message_packages
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,13 @@ pytest.importorskip('pyarrow', reason='pyarrow is not installed')
 from ssl_vla_ros.dataset.align import align_episode  # noqa: E402
 from ssl_vla_ros.dataset.aligned import AlignedEpisode  # noqa: E402
 from ssl_vla_ros.dataset.build import build_dataset  # noqa: E402
-from ssl_vla_ros.dataset.check import check_dataset, judge_aligned  # noqa: E402
+from ssl_vla_ros.dataset.check import (  # noqa: E402
+    check_dataset, judge_aligned, with_what_the_build_says)
 from ssl_vla_ros.dataset.sources.base import ImportOptions  # noqa: E402
-from ssl_vla_ros.episodes.reader import Episode  # noqa: E402
+from ssl_vla_ros.episodes.reader import Episode, list_episodes  # noqa: E402
 from ssl_vla_ros.errors import ConfigError, DatasetError  # noqa: E402
 from ssl_vla_ros.quality.thresholds import Thresholds  # noqa: E402
+from ssl_vla_ros.quality.verdict import Verdict  # noqa: E402
 
 CONTRACT = limited_contract()
 
@@ -175,3 +178,25 @@ def test_short_steps_of_a_real_arm_are_not_refused(shared_data: Path) -> None:
 def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='nowhere'):
         check_dataset(tmp_path / 'nowhere', Thresholds())
+
+
+def test_the_gate_and_the_build_agree_on_recorded_episodes(tmp_path: Path) -> None:
+    """One stream after the other is near enough; all of them at once are not."""
+    session = tmp_path / 'session'
+    good = Recording.regular(40)
+    good.write(session)
+    late = Recording.regular(40)
+    # Two cameras that each lack 8 % of the pictures, at different times: 16 % of the rows.
+    for camera, first in (('front', 10), ('wrist', 24)):
+        late.drop(f'camera/{camera}/image_raw', START_NS + first * PERIOD_NS,
+                  START_NS + (first + 6) * PERIOD_NS - 1)
+    late.write(session)
+    verdicts = [with_what_the_build_says(path, Verdict.of(path.name, []))
+                for path in list_episodes(session)]
+    report = build_dataset(session, tmp_path / 'out')
+    assert [verdict.refused for verdict in verdicts] == [False, True]
+    assert [item.kept for item in report.episodes] == [True, False]
+    (reason,) = verdicts[1].reasons
+    assert reason.key == 'build'
+    assert 'sync.max_flagged_fraction allows 0.1' in reason.text
+    assert report.refused[0].reason.endswith(reason.text)

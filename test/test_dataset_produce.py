@@ -152,8 +152,30 @@ def test_whatever_goes_wrong_in_an_episode_costs_no_other(
     reasons = [result.reason for result in done.results]
     assert reasons[1] == reasons[4] == ''
     assert reasons[0].startswith("bad 'rows': unforeseen KeyError at test_dataset_produce.py:")
-    assert reasons[2].endswith('cannot be read: [Errno 5] Input/output error')
+    assert reasons[2].endswith('cannot be read or written: [Errno 5] Input/output error')
     assert 'fewer --workers' in reasons[3]
+    assert [result.passing for result in done.results] == [True, False, True, True, False]
+
+
+def test_an_update_never_drops_an_episode_for_a_reason_that_may_pass(
+        session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / 'out'
+    first = build_dataset(session, out)
+    file = session / 'episode_000000' / 'episode.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | {'task': 'push the cube'}))
+
+    def fails(self: SessionJob, contract: Contract) -> LoadedEpisode:
+        raise OSError(errno.EIO, 'Input/output error')
+    with monkeypatch.context() as patch, pytest.raises(
+            DatasetError, match='was left as it was, because 1 of its episodes could not be made '
+            'again: session/episode_000000: cannot be read or written'):
+        patch.setattr(SessionJob, 'load', fails)
+        build_dataset(session, out)
+    assert Dataset.open(out).digest() == first.digest
+    Dataset.open(out).verify()
+    report = build_dataset(session, out)
+    assert report.dropped == ()
+    assert Dataset.open(out).num_episodes == 4
 
 
 @pytest.mark.parametrize('workers', [1, 2])

@@ -336,14 +336,16 @@ def test_a_split_while_the_disk_is_behind_shares_the_messages_out(tmp_path: Path
 def test_an_end_in_haste_finishes_every_part(tmp_path: Path) -> None:
     feed = Feed(RecordingLimits())
     feed.start(lambda: open_writer(tmp_path))
-    for _ in range(3):
+    for part in range(3):
         feed.send_pictures(2)
         feed.send_streams(2)
         feed.split(lambda: open_writer(tmp_path), 'long')
+        if part < 2:
+            assert feed.outcome().status == 'complete'
     feed.send_pictures(1)
     feed.send_streams(1)
     outcomes = feed.control.finish_now('shut down', 'system')
-    assert [item.status for item in outcomes] == ['complete'] * 3 + ['incomplete']
+    assert [item.status for item in outcomes] == ['complete', 'incomplete']
     assert len(list_episodes(tmp_path)) == 4
 
 
@@ -409,7 +411,7 @@ def test_a_split_that_the_disk_refuses_lets_the_episode_go_on(tmp_path: Path) ->
     (tmp_path / 'file').touch()
     with pytest.raises(EpisodeError, match='cannot make a new episode there'):
         feed.split(lambda: open_writer(tmp_path / 'file'), 'long')
-    assert not feed.control.splitting
+    assert feed.control.may_split
     feed.send_pictures(2)
     feed.send_streams(1)
     feed.control.stop()
@@ -466,3 +468,47 @@ def test_messages_from_before_the_start_do_not_drive_out_what_comes_now(tmp_path
     account = outcome.accounts[IMAGE]
     assert (account.written, account.dropped) == (100, 0)
     assert outcome.accounts[GRIPPER].written == 300
+
+
+def test_a_clock_jump_is_never_covered_up_by_a_split(tmp_path: Path) -> None:
+    feed = Feed(RecordingLimits())
+    feed.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(2)
+    feed.send_streams(2)
+    feed.control.split(lambda: open_writer(tmp_path), 'long')
+    time.sleep(0.3)                             # the next part is there
+    assert feed.control.step('system', 'back by 10 s') is None
+    assert feed.control.switch('system') is None
+    assert feed.outcome().reason == 'clock_jump: back by 10 s'
+    assert [path.name for path in list_episodes(tmp_path)] == ['episode_000000']
+
+
+def test_no_part_is_begun_while_the_last_one_waits_for_the_disk(tmp_path: Path) -> None:
+    """Each part has a queue: memory must not grow with their number."""
+    feed = Feed(RecordingLimits())
+    writer = open_writer(tmp_path)
+    gate = Gate(writer.write)
+    writer.write = gate  # type: ignore[method-assign]
+    feed.start(lambda: writer)
+    feed.send_pictures(3)
+    feed.send_streams(3)
+    feed.split(lambda: open_writer(tmp_path), 'long')
+    assert not feed.control.may_split
+    gate.open.set()
+    assert feed.outcome().name == 'episode_000000'
+    assert feed.control.may_split
+    feed.send_pictures(1)
+    feed.send_streams(1)
+    assert feed.control.finish_now('', 'system')[0].name == 'episode_000001'
+
+
+def test_a_listener_that_is_gone_does_not_cost_the_episode(tmp_path: Path) -> None:
+    def gone() -> None:
+        raise RuntimeError('destroyed')
+    feed = Feed(RecordingLimits())
+    feed.control = EpisodeControl(feed.books, RecordingLimits(), gone)
+    feed.start(lambda: open_writer(tmp_path))
+    feed.send_pictures(2)
+    feed.send_streams(2)
+    (outcome,) = feed.control.finish_now('shut down', 'system')
+    assert {account.written for account in outcome.accounts.values()} == {2}

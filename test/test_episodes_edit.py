@@ -364,7 +364,7 @@ def test_what_was_lost_stays_in_the_books_and_makes_them_vague(tmp_path: Path) -
 
 @pytest.mark.parametrize(('how', 'sentence'), [
     ({}, 'nothing is to be cut: give --start or --end'),
-    ({'start_s': -1.0}, '--start is -1 and --end is the end'),
+    ({'start_s': -1.0}, '--start is -1: seconds count from the first message and cannot be'),
     ({'start_s': 0.5, 'end_s': 0.5}, '--start is 0.5 and --end is 0.5: both count from'),
     ({'start_s': 5.0}, 'nothing of camera/front/image_raw would be left between 5 s and the end; '
      'it lasts 1.0 s'),

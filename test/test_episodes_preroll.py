@@ -29,7 +29,7 @@ def test_it_holds_the_newest_that_are_young_and_few_enough(
         now += step
         every.append(heard(number, now, size))
         memory.keep(every[-1], number - 1 or None)
-    items, before = memory.take()
+    items, before = memory.look()
     kept = [item for item in items if isinstance(item, Heard)]
     assert kept == every[len(every) - len(kept):], 'the newest, without a hole'
     assert sum(len(item.cdr) for item in kept) <= most
@@ -41,7 +41,8 @@ def test_it_holds_the_newest_that_are_young_and_few_enough(
         newest = every[-1].received_ns
         assert (newest - dropped.received_ns > round(seconds * SECOND)
                 or sum(len(item.cdr) for item in [dropped, *kept]) > most)
-    assert memory.take() == ([], {})
+    memory.clear()
+    assert memory.look() == ([], {})
 
 
 def test_books_from_the_memory_are_as_if_the_episode_had_begun_then() -> None:
@@ -62,7 +63,7 @@ def test_books_from_the_memory_are_as_if_the_episode_had_begun_then() -> None:
     comes(1, 12.2)
     begins = memory.begins_ns
     assert begins == round(11.5 * SECOND)
-    items, before = memory.take()
+    items, before = memory.look()
     intake.begin(begins)
     intake.rewind(before['a'])
     for item in items:
@@ -92,6 +93,6 @@ def test_what_is_too_old_at_the_start_is_forgotten_though_nothing_came_since() -
     memory.forget_before(600 * SECOND)
     assert memory.begins_ns is None
     memory.keep(heard(3, 600.5, size=900), 2)
-    items, before = memory.take()
+    items, before = memory.look()
     assert len(items) == 1
     assert before == {'a': 2}

@@ -391,6 +391,71 @@ def test_a_disk_that_takes_long_for_a_start_and_a_split_costs_no_message(
             assert not any(account.lost or account.dropped for account in accounts)
 
 
+def test_what_is_asked_while_the_disk_makes_the_episode_is_not_lost(
+        tmp_path: Path, ros_domain: int) -> None:
+    from std_msgs.msg import String
+    with rig_of(tmp_path) as rig:
+        recorder = rig.recorder(program=('-c', SLOW_SYNC, '0.4'))
+        instructions = rig.node.create_publisher(String, 'instruction', 10)
+        driver = rig.driver()
+        rig.settle(driver)
+        rig.until(instructions.get_subscription_count)
+        future = ask(rig, 'start_episode')
+        rig.until(lambda: rig.state.get('state') == 'starting')
+        instructions.publish(String(data='push the cube'))
+        for name in ('stop_episode', 'mark_success'):
+            answer = rig.call(name)
+            assert not answer.success
+            assert answer.message == 'an episode is being started; wait for it first'
+        rig.until(future.done)
+        assert future.result().success
+        rig.drive(driver, seconds=0.2)
+        rig.counts(driver)
+        assert rig.call('stop_episode').success
+        info = Episode.open(rig.session / 'episode_000000').info
+        assert info['task'] == 'push the cube'
+        assert [item['text'] for item in info['extra']['instructions']] == ['push the cube']
+        # A signal in that phase finishes the episode, too.
+        ask(rig, 'start_episode')
+        rig.until(lambda: rig.state.get('state') == 'starting')
+        rig.drive(driver, seconds=0.2)
+        rig.counts(driver)
+        recorder.send_signal(signal.SIGTERM)
+        assert recorder.wait(30) == 0
+        episode = Episode.open(rig.session / 'episode_000001')
+        assert episode.info['status'] == 'incomplete'
+        assert all(account.balanced and account.written
+                   for account in episode.accounts.values())
+
+
+def test_a_start_that_the_disk_refuses_keeps_what_happened_before(
+        tmp_path: Path, ros_domain: int) -> None:
+    with rig_of(tmp_path) as rig:
+        rig.recorder('pre_roll_s:=20.0')
+        driver = rig.driver()
+        rig.settle(driver)
+        rig.drive(driver, seconds=0.5)
+        sent = rig.counts(driver)
+        rig.session.rename(tmp_path / 'aside')
+        rig.session.touch()                      # a file where the session was
+        answer = rig.call('start_episode')
+        assert not answer.success
+        assert 'cannot make a new episode there' in answer.message
+        rig.session.unlink()
+        (tmp_path / 'aside').rename(rig.session)
+        assert rig.call('start_episode').success
+        assert rig.call('stop_episode').success
+        accounts = Episode.open(rig.session / 'episode_000000').accounts
+        for topic in CAMERAS:
+            assert accounts[topic].written >= sent[topic] > 10
+        # What belongs to one episode never comes into the next.
+        assert rig.call('start_episode').success
+        rig.drive(driver, seconds=0.2)
+        sent = rig.counts(driver)
+        assert rig.call('stop_episode').success
+        check_balance(Episode.open(rig.session / 'episode_000001'), sent)
+
+
 def record_beside_a_stuck_disk(rig: Rig, recorder: Any, stuck: Any) -> Episode:
     """Record with a queue of 8 MiB while the disk takes nothing: memory must not grow."""
     driver = rig.driver()

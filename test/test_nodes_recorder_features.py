@@ -220,6 +220,29 @@ def test_extra_topics_are_recorded_and_latched_ones_begin_every_episode(
             assert all(account.balanced for account in episode.accounts.values())
 
 
+def test_nothing_is_thrown_away_by_a_recorder_that_could_not_start_again(rig: Rig) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+    rig.recorder()
+    driver = rig.driver()
+    rig.settle(driver)
+    assert rig.call('start_episode').success
+    rig.drive(driver, seconds=0.3)
+    rig.counts(driver)
+    assert rig.call('stop_episode').success
+    change = rig.node.create_client(ChangeState, '/recorder/change_state')
+    rig.until(change.service_is_ready)
+    future = change.call_async(ChangeState.Request(
+        transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
+    rig.until(future.done)
+    answer = rig.call('rerecord_episode')
+    assert (answer.success, answer.message) == (
+        False, 'the recorder is inactive; configure and activate it first')
+    answer = rig.call('mark_failure')            # which needs no more than the disk
+    assert (answer.success, answer.message) == (True, 'episode_000000')
+    assert Episode.open(rig.session / 'episode_000000').info['success'] is False
+
+
 def test_a_camera_that_stands_still_is_told_within_two_periods(rig: Rig) -> None:
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
     recorder = rig.recorder()

@@ -12,6 +12,8 @@ from ssl_vla_ros.dataset.aligned import AlignReport
 
 #: A lag with a smaller correlation says nothing.
 SURE = 0.5
+#: What is cut off an episode's ends is told from so many seconds on.
+CUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class BuildReport:
             lines.append('it was up to date: nothing was written')
         elif reused := sum(result.reused for result in self.kept):
             lines.append(f'{reused} of them were there, {len(self.kept) - reused} are new')
+        lines += _cut_lines(self.kept)
         if self.dropped:
             lines.append(f'NOT IN IT ANY MORE, for the reasons below: {", ".join(self.dropped)}')
         lines += _unusual(self.kept)
@@ -118,6 +121,20 @@ def _unusual(kept: list[EpisodeResult]) -> Iterator[str]:
     if recovered:
         yield (f'of these, {len(recovered)} recovered after a kill: what was lost at the end is '
                'not known (counts not exact)')
+
+
+def _cut_lines(kept: list[EpisodeResult]) -> Iterator[str]:
+    """Say how much of the recordings lies outside of the rows, and because of which stream."""
+    cuts = [(sum(result.report.trimmed_s), result) for result in kept if result.report]
+    long = [item for item in cuts if item[0] >= CUT_S]
+    if long:
+        worst, result = max(long, key=lambda item: item[0])
+        assert result.report is not None
+        place = result.report.trimmed_s[1] >= result.report.trimmed_s[0]
+        words = 'ended before the others' if place else 'began after the others'
+        yield (f'{sum(seconds for seconds, _ in long):.1f} s at the ends of {len(long)} episodes '
+               f'are in no row, because a stream was missing; most in {result.source}: '
+               f'{worst:.1f} s, where {result.report.limits[place]} {words}')
 
 
 def _stream_lines(kept: list[EpisodeResult]) -> Iterator[str]:

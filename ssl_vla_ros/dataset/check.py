@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_vla_ros.contract import Contract, Stream
+from ssl_vla_ros.dataset.align import align_runs
 from ssl_vla_ros.dataset.aligned import AlignedEpisode
 from ssl_vla_ros.dataset.jobs import EpisodeJob, LoadedEpisode
 from ssl_vla_ros.dataset.sources.base import ImportOptions
 from ssl_vla_ros.dataset.sources.detect import open_source
+from ssl_vla_ros.episodes.reader import Episode
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.parallel import each
 from ssl_vla_ros.quality.gate import judge_length, judge_pictures, judge_values
@@ -118,7 +121,8 @@ def _judge_skews(aligned: AlignedEpisode, contract: Contract, thresholds: Thresh
             continue
         share = float((known > bound).mean())
         if found := grade(share, thresholds.skew_doubtful,
-                          max(contract.sync.max_flagged_fraction, thresholds.skew_doubtful)):
+                          math.nextafter(max(contract.sync.max_flagged_fraction,
+                                             thresholds.skew_doubtful), 2.0)):
             yield Reason(
                 'skew', found[0], label, share, found[1],
                 f'{share:.1%} of the rows have a sample over {bound:g} s away (up to '
@@ -200,3 +204,21 @@ def _watch(label: str, ticks: NDArray[np.int64], pictures: Iterable[NDArray[np.u
 
 def _unreadable(why: str) -> Reason:
     return Reason('unreadable', REFUSED, '', None, None, why)
+
+
+def with_what_the_build_says(path: Path, verdict: Verdict) -> Verdict:
+    """
+    Add to the verdict on a recorded episode that the build would refuse it, if so.
+
+    The gate looks at one stream after the other; rows need all of them at the same time.
+    """
+    if verdict.refused:
+        return verdict
+    try:
+        episode = Episode.open(path)
+        align_runs(episode, episode.contract)
+    except UserError as error:
+        words = str(error).removeprefix(f'{path}: ')
+        return Verdict.of(verdict.name, [*verdict.reasons, Reason(
+            'build', REFUSED, '', None, None, words)])
+    return verdict

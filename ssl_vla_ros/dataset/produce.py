@@ -40,12 +40,17 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class JobResult:
-    """What became of a job: its episodes (usually one), or the reason it was refused."""
+    """
+    What became of a job: its episodes (usually one), or the reason it was refused.
+
+    ``passing`` is of the reason; see ``workers.Staged``.
+    """
 
     name: str
     episodes: tuple[StagedEpisode, ...]
     reason: str = ''
     reused: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,12 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
         results, todo = _plan(jobs, contract, staged, existing, chosen, keep_constant)
         done = len(jobs) - len(todo)
         tell(progress, done, len(jobs), 'episodes')
-        for number, reason in each(stage, [task for _, task in todo], workers):
+        for number, staged_as in each(stage, [task for _, task in todo], workers):
             place, task = todo[number]
-            results[place] = (JobResult(task.job.name, (), reason) if reason else
-                              JobResult(task.job.name, _open(task.place, contract)))
+            results[place] = (
+                JobResult(task.job.name, (), staged_as.reason, passing=staged_as.passing)
+                if staged_as.reason else
+                JobResult(task.job.name, _open(task.place, contract)))
             done += 1
             tell(progress, done, len(jobs), f'episodes: {task.job.name}')
         every = [results[index] for index in range(len(jobs))]
@@ -121,6 +128,8 @@ def produce(target: Path, contract: Contract, jobs: Sequence[EpisodeJob], *, sou
             raise DatasetError(f'{source}: none of the {len(reasons)} episodes can be used:\n'
                                + '\n'.join(f'  {reason}' for reason in reasons[:_SHOWN])
                                + ('\n  …' if len(reasons) > _SHOWN else ''))
+        if existing is not None:
+            _keep_what_is_there(target, existing, every)
         if existing is not None and _same(existing, episodes, contract):
             shutil.rmtree(part)
             return Produced(existing.digest(), tuple(every), False, '')
@@ -160,6 +169,17 @@ def _plan(jobs: Sequence[EpisodeJob], contract: Contract, staged: Path,
         todo.append((index, Task(
             job, contract, place, key, encoder, keep_constant)))
     return results, todo
+
+
+def _keep_what_is_there(target: Path, existing: Dataset, results: Sequence[JobResult]) -> None:
+    """Refuse to drop an episode of a dataset for a reason that may be gone the next time."""
+    there = {str(entry['source']).partition(' part ')[0] for entry in existing.episodes}
+    lost = [result.reason for result in results if result.passing and result.name in there]
+    if lost:
+        raise DatasetError(
+            f'{target}: was left as it was, because {len(lost)} of its episodes could not be made '
+            f'again: {"; ".join(lost[:_SHOWN])}; mend that and run the same command again (what '
+            'was made is kept)')
 
 
 def _taken(name: str, episodes: Sequence[StagedEpisode], keep_constant: bool, *,

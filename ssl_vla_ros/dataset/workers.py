@@ -41,8 +41,21 @@ class Task:
     keep_constant: bool = False
 
 
-def stage(task: Task) -> str:
-    """Stage one episode; says why it is refused, '' if it is not."""
+@dataclass(frozen=True)
+class Staged:
+    """
+    How it went: why the episode is refused, '' if it is not.
+
+    ``passing`` says that the reason lies in the machine or in a file that could not be read, not
+    in what was recorded: the same episode may be good the next time.
+    """
+
+    reason: str = ''
+    passing: bool = False
+
+
+def stage(task: Task) -> Staged:
+    """Stage one episode."""
     part = task.place.with_name(f'.{task.place.name}.{os.getpid()}')
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -61,18 +74,19 @@ def stage(task: Task) -> str:
                           constant=dead)
         part.rename(task.place)
     except UserError as error:
-        return str(error)
+        return Staged(str(error))
     except OSError as error:
         if error.errno in _OF_THE_DISK:
             raise  # every other episode would fail as well, and none of them is to blame
-        return f'{task.job.name}: cannot be read: {error}'
+        return Staged(f'{task.job.name}: cannot be read or written: {error}', passing=True)
     except MemoryError:
-        return f'{task.job.name}: needs more memory than there is; try fewer --workers'
+        return Staged(f'{task.job.name}: needs more memory than there is; try fewer --workers',
+                      passing=True)
     except Exception as error:  # noqa: B902 - one bad file must not cost the other episodes
-        return f'{task.job.name}: {_unforeseen(error)}'
+        return Staged(f'{task.job.name}: {_unforeseen(error)}', passing=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return ''
+    return Staged()
 
 
 def _unforeseen(error: Exception) -> str:

@@ -19,6 +19,8 @@ import yaml
 
 #: Name of the MCAP metadata record that embeds the robot contract in the bag itself.
 CONTRACT_RECORD = 'ssl_vla_ros'
+#: Stamps that span this much more or less than what was received say nothing of its length (s).
+_ODD_S = 10.0
 #: Bytes written between two requests to the system to bring them to the disk.
 _PUSH_BYTES = 4 * 2**20
 
@@ -68,12 +70,16 @@ class BagSummary:
         return sum(topic.count for topic in self.topics.values())
 
     def times(self) -> dict[str, Any]:
-        """Give an episode.json's span: header stamps, or receive times where none has one."""
+        """Give an episode.json's span: header stamps, or receive times where those cannot be."""
         first, last = self.first_stamp_ns, self.last_stamp_ns
         if (first is None or last is None) and self.message_count:
             first, last = self.first_log_ns, self.last_log_ns
-        return {'first_stamp_ns': first, 'last_stamp_ns': last,
-                'duration_s': 0.0 if first is None or last is None else (last - first) / 1e9}
+        duration_s = 0.0 if first is None or last is None else (last - first) / 1e9
+        received_s = (self.last_log_ns - self.first_log_ns) / 1e9
+        # A single wrong stamp is no hour of recording.
+        if abs(duration_s - received_s) > _ODD_S:
+            duration_s = received_s
+        return {'first_stamp_ns': first, 'last_stamp_ns': last, 'duration_s': duration_s}
 
 
 class BagFile:

@@ -86,7 +86,8 @@ class _Track:
                 counts[cause] = counts.get(cause, 0) + count
         messages = int(keep.sum()) + sum(order.values()) + sum(unusable.values())
         delay = float(np.median(self.delays)) / SECOND if self.delays else None
-        return Came(self.label, self.kind, every[keep], messages, order, unusable, delay)
+        paused = account.rejected_by_cause.get(_MEANT, 0) if account else 0
+        return Came(self.label, self.kind, every[keep], messages, order, unusable, delay, paused)
 
     def numbers(self) -> Numbers | None:
         """Return its values; None of a camera, or without any."""

@@ -189,9 +189,14 @@ class EpisodeControl:
             account.dropped += 1
 
     @property
-    def splitting(self) -> bool:
-        """Whether the disk is making the episode to go on in."""
-        return self._next is not None
+    def may_split(self) -> bool:
+        """
+        Whether ``split`` is possible.
+
+        Not while the disk is making the next part, nor while it still writes the last one: each
+        has a queue of its own, and memory must not grow with every part.
+        """
+        return self.phase == 'recording' and self._next is None and not self._parts
 
     def split(self, open_writer: Callable[[], EpisodeWriter], reason: str) -> None:
         """
@@ -205,7 +210,7 @@ class EpisodeControl:
             Why, for the open one's episode.json.
 
         """
-        assert self.running and self._next is None
+        assert self.may_split
         self._next = self._open(open_writer), reason
 
     def switch(self, clock: str) -> str | None:
@@ -276,7 +281,11 @@ class EpisodeControl:
                 part.join()
                 self._parts.remove(part)
                 return part.outcome
-        self._unwanted = [item for item in self._unwanted if not item.join(0.0)]
+        for item in list(self._unwanted):
+            if item.join(0.0):
+                self._unwanted.remove(item)
+                if item.outcome is not None and item.outcome.error:
+                    return item.outcome
         recording = self._recording
         if recording is None:
             return None

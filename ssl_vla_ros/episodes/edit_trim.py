@@ -96,7 +96,11 @@ def trim(session: Path, episodes: str, *, start_s: float | None = None,
     if start_s is None and end_s is None:
         raise EpisodeError('nothing is to be cut: give --start or --end, in seconds')
     begin_s = 0.0 if start_s is None else start_s
-    if not 0.0 <= begin_s < (float('inf') if end_s is None else end_s):
+    for name, value in (('start', begin_s), ('end', end_s)):
+        if value is not None and value < 0.0:
+            raise EpisodeError(f'--{name} is {value:g}: seconds count from the first message and '
+                               'cannot be negative')
+    if not begin_s < (float('inf') if end_s is None else end_s):
         raise EpisodeError(
             f'--start is {begin_s:g} and --end is {"the end" if end_s is None else f"{end_s:g}"}: '
             'both count from the first message, and the start must come first')

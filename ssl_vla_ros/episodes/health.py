@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 import statistics
+import time
 
 #: A topic is usual only after so many messages.
 _ENOUGH = 8
@@ -86,6 +87,11 @@ class TopicHealth:
         if len(self._intervals_ns) < _ENOUGH:
             return None
         return round(statistics.median(self._intervals_ns))
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come, in seconds; 0.0 before the first message."""
+        return 0.0 if self._last_ns is None else (time.monotonic_ns() - self._last_ns) / 1e9
 
     def look(self, steady_ns: int) -> float | None:
         """

@@ -23,11 +23,9 @@ from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
 
-#: A stamp that runs ahead of the time of publication by more than this, compared with those before
-#: it, is wrong (nanoseconds) …
-AHEAD_NS = 1_000_000_000
-#: … unless so many in a row agree: then the clock behind them was set.
-_AGREED = 3
+#: A stamp that falls back by more than this is no message out of order: either the clock behind it
+#: was set, or those before it were wrong (nanoseconds).
+FAR_BACK_NS = 1_000_000_000
 #: What middleware without sequence numbers gives in their place (rmw's own constant).
 NO_SEQUENCE = 2**64 - 1
 
@@ -38,42 +36,6 @@ class Fate(enum.Enum):
     KEEP = 'keep'
     REFUSED = 'refused'
     OUTSIDE = 'outside'
-
-
-class _Pace:
-    """
-    How far stamps are ahead of the time of publication: what is usual, and what is not.
-
-    Both are times of the publisher's side, so that no delay on the way to us counts. The most that
-    any message was ahead is usual: a driver may be late, never early. Clocks that drift apart
-    raise it bit by bit.
-    """
-
-    def __init__(self) -> None:
-        self._most_ns: int | None = None
-        #: Whether a single message is all that this rests on.
-        self.alone = False
-        self._suspects: list[tuple[int, int]] = []
-
-    def plausible(self, stamp: int, source_ns: int) -> bool:
-        """Take note of a stamp; False if it is too far ahead to be right."""
-        ahead = stamp - source_ns
-        if self._most_ns is None or (self.alone and ahead < self._most_ns - AHEAD_NS):
-            # Nothing to compare with; or the only one before was itself too far ahead.
-            self._most_ns, self.alone, self._suspects = ahead, True, []
-            return True
-        if ahead > self._most_ns + AHEAD_NS and not self._agreed(stamp, ahead):
-            return False
-        self._most_ns, self.alone, self._suspects = max(self._most_ns, ahead), False, []
-        return True
-
-    def _agreed(self, stamp: int, ahead: int) -> bool:
-        """Whether enough of those in a row that are too far ahead say the same."""
-        if self._suspects and (stamp <= self._suspects[-1][0]
-                               or abs(ahead - self._suspects[-1][1]) > AHEAD_NS):
-            self._suspects = []
-        self._suspects.append((stamp, ahead))
-        return len(self._suspects) >= _AGREED
 
 
 class TopicIntake:
@@ -101,7 +63,6 @@ class TopicIntake:
         self._shortest_way_ns: int | None = None
         self._last_stamp: int | None = None
         self._tail_known = False
-        self._pace = _Pace()
 
     @property
     def tail_known(self) -> bool:
@@ -172,7 +133,6 @@ class TopicIntake:
         if added or not current:
             self._last_sequence = None
             self._shortest_way_ns = None
-            self._pace = _Pace()
         if current > 1 and self._start_ns is not None:
             self._several = True
             self.account.published_exact = False
@@ -214,7 +174,6 @@ class TopicIntake:
                 else:
                     self._ended_ns = None
             self._last_sequence = sequence
-            self._note_pace(cdr, source_ns)
             return Fate.OUTSIDE, None
         # Only what waited here for the start to be taken is from before it. After the first
         # message, not even a clock set back makes one too early.
@@ -238,7 +197,7 @@ class TopicIntake:
             self.account.reject('paused')
             return Fate.REFUSED, None
         try:
-            return Fate.KEEP, self._checked_stamp(cdr, source_ns)
+            return Fate.KEEP, self._checked_stamp(cdr)
         except MessageError as error:
             self.account.reject(error.cause)
             return Fate.REFUSED, None
@@ -265,17 +224,7 @@ class TopicIntake:
             return 0
         return sequence - last - 1
 
-    def _note_pace(self, cdr: bytes, source_ns: int) -> None:
-        """Learn from a message outside of an episode how far ahead stamps are."""
-        if self.stamped and not self._several:
-            try:
-                stamp = header_stamp_ns(cdr)
-            except MessageError:
-                return
-            if stamp > 0:
-                self._pace.plausible(stamp, source_ns)
-
-    def _checked_stamp(self, cdr: bytes, source_ns: int) -> int | None:
+    def _checked_stamp(self, cdr: bytes) -> int | None:
         if not self.stamped:
             return None
         stamp = header_stamp_ns(cdr)
@@ -283,13 +232,12 @@ class TopicIntake:
         if stamp <= 0:
             raise MessageError('zero_stamp', f'header stamp is {stamp}')
         # Two publishers on one topic interleave their stamps rightly.
-        if not self._several:
+        if last is not None and not self._several:
             if stamp == last:
                 raise MessageError('duplicate_stamp', f'header stamp {stamp} came twice')
-            alone = self._pace.alone
-            if not self._pace.plausible(stamp, source_ns):
-                raise MessageError('future_stamp', f'header stamp {stamp} is far ahead')
-            if last is not None and stamp < last and not (alone and self._pace.alone):
+            # Which side of a long fall back is wrong only the whole stream can tell: both are
+            # kept, and whoever reads the episode judges (``quality.stamps.split_rising``).
+            if last - FAR_BACK_NS <= stamp < last:
                 raise MessageError('backward_stamp', f'header stamp {stamp} came after {last}')
         self._last_stamp = stamp
         return stamp

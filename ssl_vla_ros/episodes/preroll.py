@@ -97,11 +97,9 @@ class PreRoll:
         if isinstance(gone, Heard):
             self._bytes -= len(gone.cdr)
 
-    def take(self) -> tuple[list[Heard | Change], dict[str, int | None]]:
+    def look(self) -> tuple[list[Heard | Change], dict[str, int | None]]:
         """
-        Give everything in the order in which it came, and forget it.
-
-        What belongs to one episode never comes into the next.
+        Give everything in the order in which it came.
 
         Returns
         -------
@@ -112,7 +110,9 @@ class PreRoll:
         before: dict[str, int | None] = {}
         for item, last_sequence in self._items:
             before.setdefault(item.topic, last_sequence)
-        items = [item for item, _ in self._items]
+        return [item for item, _ in self._items], before
+
+    def clear(self) -> None:
+        """Forget everything: what belongs to one episode never comes into the next."""
         self._items.clear()
         self._bytes = 0
-        return items, before

@@ -179,10 +179,10 @@ class Recording:
                 self._broken = True
             self.refusal = str(error) if isinstance(error, UserError) else (
                 f'no episode could be made: {error!r}')
-            self._opened()
+            self._tell()
             return
         self.name = self._writer.path.name
-        self._opened()
+        self._tell()
         # Whatever happens, there is an outcome: the node waits for it.
         try:
             self._write_all()
@@ -191,6 +191,11 @@ class Recording:
             self.outcome = self._unfinished(error)
             with contextlib.suppress(OSError):  # a disk that is gone cannot even close a file
                 self._writer.abandon()
+
+    def _tell(self) -> None:
+        # Whoever listened may be gone by now; that must not cost the episode.
+        with contextlib.suppress(Exception):
+            self._opened()
 
     def _write_all(self) -> None:
         while True:

@@ -15,6 +15,7 @@ import fcntl
 import os
 from pathlib import Path
 import re
+import time
 
 from ssl_vla_ros.episodes.bag import write_durably
 from ssl_vla_ros.errors import EpisodeError
@@ -23,6 +24,8 @@ QUARANTINE = 'quarantine'
 DISCARDED = 'discarded'
 INFO_FILE = 'episode.json'
 _COUNTER = '.next_episode'
+#: ``is_locked`` holds a lock no longer than this, in seconds: whoever wants it waits.
+_LOOK_S = 0.02
 _NAME = re.compile(r'\.?episode_(\d{6,})(\.part|\.lock)?')
 _PART = re.compile(r'\.episode_(\d{6,})\.part')
 _FINISHED = re.compile(r'episode_(\d{6,})')
@@ -53,6 +56,10 @@ def existing(session: Path) -> Path:
         If there is no such directory: a mistyped name must not look like an empty session.
 
     """
+    if session.exists() and not session.is_dir():
+        raise EpisodeError(
+            f'{session}: no such session directory: it is a file; name the directory that the '
+            'recorder writes to')
     if not session.is_dir():
         raise EpisodeError(f'{session}: no such session directory; record into it first')
     return session
@@ -107,12 +114,16 @@ class PartLock:
         """Take the lock, or None if a live process holds it."""
         path = lock_path(session, number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return cls(path, descriptor)
+        end = time.monotonic() + _LOOK_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return cls(path, descriptor)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    os.close(descriptor)
+                    return None
+                time.sleep(0.001)
 
     def release(self) -> None:
         """Give the lock up; a second call does nothing."""

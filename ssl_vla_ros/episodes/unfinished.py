@@ -33,9 +33,16 @@ class Leftovers:
     held: tuple[str, ...]
 
 
-def leftovers(session: Path) -> Leftovers:
+def leftovers(session: Path, *, count: bool = True) -> Leftovers:
     """
     Look for unfinished episodes and edits; nothing is written.
+
+    Parameters
+    ----------
+    session
+        Where to look.
+    count
+        Whether to read how many messages would be recovered, which takes as long as reading does.
 
     Raises
     ------
@@ -49,8 +56,9 @@ def leftovers(session: Path) -> Leftovers:
     for number, part in sessions.unfinished(session):
         if sessions.is_locked(sessions.lock_path(session, number)):
             held.append(sessions.episode_name(number))
-        else:
-            changes.append(f'{sessions.episode_name(number)}: {_fate(part, number)}')
+        elif part.is_dir():                 # not finished by its writer in between
+            changes.append(f'{sessions.episode_name(number)}: '
+                           + (_fate(part, number) if count else 'unfinished'))
     return Leftovers(tuple(changes), tuple(held))
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import math
+from pathlib import Path
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -71,6 +73,20 @@ def describe(default: Any, description: str, *, read_only: bool = False,
 def make_steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
     """Make a timer that a jump of ROS time does not touch."""
     return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+def print_help(args: Sequence[str] | None, factory: Callable[..., Any]) -> bool:
+    """Print what a node is and how it is started, if the command line asks for that."""
+    given = sys.argv[1:] if args is None else args
+    if not {'-h', '--help'} & set(given):
+        return False
+    module = sys.modules[factory.__module__]
+    name = Path(module.__file__ or '').stem
+    print((module.__doc__ or '').strip())
+    print(f"""
+usage: {name} [--ros-args [-p NAME:=VALUE] … [-r FROM:=TO] … [--params-file FILE]]
+Every parameter with its default is in config/{name}.yaml of the package, where it has any.""")
+    return True
 
 
 @contextmanager

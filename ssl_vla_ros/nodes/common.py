@@ -29,7 +29,7 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, declare_described, make_steady_timer, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal)
 from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
 
 __all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run']
@@ -53,6 +53,8 @@ class ManagedNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_fixed_parameters)
         self.declare('autostart', False, 'configure and activate without being asked',
                      read_only=True)
+        self.declare('exit_on_failure', False, 'end with status 2 if autostart fails, instead of '
+                     'waiting to be configured again', read_only=True)
 
     def configure(self) -> None:
         """Make what the node needs, from its parameters."""
@@ -207,9 +209,12 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
     -------
     int
         Exit status: 0 after SIGINT or SIGTERM, 1 if the node could not be made or a callback
-        raised (the reason is on stderr or in the log).
+        raised (the reason is on stderr or in the log), 2 if it could not start itself and was to
+        end then (``exit_on_failure``).
 
     """
+    if print_help(args, factory):
+        return 0
     try:
         with ros_until_signal(args) as stopping:
             return _live(factory, stopping)
@@ -223,8 +228,9 @@ def _live(factory: Callable[[], ManagedNode], stopping: list[int]) -> int:
     try:
         node = factory()
         executor = awake_executor(node)
-        if not stopping and node.value('autostart'):
-            node.start()
+        if not stopping and node.value('autostart') and not node.start() and (
+                node.value('exit_on_failure')):
+            return 2
         while not stopping and node.state_label != 'finalized':
             executor.spin_once()
     except Exception as error:

@@ -21,7 +21,7 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, declare_described, make_steady_timer, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal)
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -66,6 +66,8 @@ def run_plain(factory: Callable[[], PlainNode], args: Sequence[str] | None = Non
         stderr), 1 after any other error (a traceback on stderr).
 
     """
+    if print_help(args, factory):
+        return 0
     try:
         with ros_until_signal(args) as stopping:
             return _live(factory, stopping)

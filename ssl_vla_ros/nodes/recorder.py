@@ -68,9 +68,10 @@ class RecorderNode(ManagedNode):
         self._instructions: Subscription | None = None
         self._ticked_at = self._split_again_at = 0.0
         self._state = JsonPublisher(self, '~/state')
-        # The operator's start is answered as soon as the disk is ready, not with the next tick.
-        self._opened = self.create_guard_condition(self._on_opened)
-        self._episode_services = EpisodeServices(self, lambda: self._parts, self._publish_state)
+        # The operator is answered as soon as the disk is ready, not with the next tick.
+        self._opened = self.create_guard_condition(lambda: self._episode_services.look())
+        self._episode_services = EpisodeServices(
+            self, lambda: self._parts, self._publish_state, self._opened.trigger)
         self._publish_state()
 
     # -- lifecycle -------------------------------------------------------------------------
@@ -132,6 +133,7 @@ class RecorderNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Forget the contract and the session."""
+        self._episode_services.give_up('the recorder was cleaned up before the disk answered')
         self._parts = None
         self._publish_state('unconfigured')
 
@@ -154,14 +156,13 @@ class RecorderNode(ManagedNode):
                 f'stays {self.value("task")!r}')
             return
         self.set_parameters([Parameter('task', value=text)])
-        if self._parts is not None and self._parts.control.running:
+        # From the start on, though the disk may still be making it.
+        if self._parts is not None and self._parts.control.phase in (
+                'starting', 'recording', 'paused'):
             control = self._parts.control
             control.task = text
             control.notes.setdefault('instructions', []).append(
                 {'received_ns': time.time_ns(), 'text': text})
-
-    def _on_opened(self) -> None:
-        self._episode_services.look()
 
     def _on_clock_jump(self, jump: Any) -> None:
         self._jump = f'ROS time jumped by {jump.delta.nanoseconds / 1e9:.3f} s'
@@ -177,12 +178,12 @@ class RecorderNode(ManagedNode):
             self._jump = f'the system clock jumped by {moved:.3f} s'
         jump, self._jump = self._jump, ''
         phase = control.phase
-        if jump and phase == 'idle':
+        if jump and phase in ('idle', 'starting'):
             inputs.forget()
-        self._split_if_due(self._parts)
         outcome = control.step(inputs.clock_name, jump)
         if outcome is not None:
             self._announce(outcome)
+        self._split_if_due(self._parts)
         self._episode_services.look()
         self._look(self._parts)
         if control.phase != phase:
@@ -215,8 +216,7 @@ class RecorderNode(ManagedNode):
         if name:
             parts.inputs.carry_over()
             self.get_logger().info(f'{why} was reached: goes on in {name}')
-        elif (why and control.phase == 'recording' and not control.splitting
-                and time.monotonic() >= self._split_again_at):
+        elif why and control.may_split and time.monotonic() >= self._split_again_at:
             control.split(parts.writer_maker(self), f'{why} was reached')
 
     def _announce(self, outcome: Outcome) -> None:

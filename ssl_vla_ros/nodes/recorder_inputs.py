@@ -84,6 +84,8 @@ class Inputs:
         self._group = Polled()
         self._polled = not node.value('use_sim_time')
         self._mismatched: dict[str, int] = {}
+        #: Whether an episode has begun that the disk has not made yet.
+        self._starting = False
 
     @property
     def clock_name(self) -> str:
@@ -124,7 +126,8 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
         self._mismatched = {}
-        self._pre_roll.take()
+        self._starting = False
+        self._pre_roll.clear()
         for topic, intake in self.books.intakes.items():
             intake.publishers_changed(0, 0)
             self.health[topic].forget()
@@ -150,15 +153,17 @@ class Inputs:
 
     def forget(self) -> None:
         """Keep nothing for an episode that starts later: a clock jumped, and stamps with it."""
-        self._pre_roll.take()
+        self._pre_roll.clear()
 
     def begin(self) -> None:
         """
         Take what came before the start into the episode that was just opened.
 
-        That is what is kept of the last seconds, and what latched topics sent.
+        That is what is kept of the last seconds, and what latched topics sent. It stays at hand
+        until ``begun``: where the disk refuses, the next start must find it.
         """
-        items, before = self._pre_roll.take()
+        self._starting = True
+        items, before = self._pre_roll.look()
         for topic, sequence in before.items():
             self.books.intakes[topic].rewind(sequence)
         heard = [item for item in items if isinstance(item, Heard)]
@@ -168,6 +173,12 @@ class Inputs:
                 self._take(item, before=True)
             else:
                 item.change(self.books.intakes[item.topic])
+
+    def begun(self, *, opened: bool) -> None:
+        """Note whether the episode could be made; if so, what came before belongs to it alone."""
+        self._starting = False
+        if opened:
+            self._pre_roll.clear()
 
     def carry_over(self) -> None:
         """Give the episode that was just opened what latched topics sent before it."""
@@ -215,7 +226,7 @@ class Inputs:
             self._handler(item.topic, item.cdr, item.log_ns, item.source_ns, before)
 
     def _remember(self, item: Heard | Change) -> None:
-        if self._pre_roll.wanted and not self.books.running:
+        if self._pre_roll.wanted and (self._starting or not self.books.running):
             self._pre_roll.keep(item, self.books.intakes[item.topic].last_sequence)
 
     def _changed(self, topic: str, change: Callable[[TopicIntake], None]) -> None:

@@ -44,6 +44,8 @@ class Reporter:
         self._logged_at = 0.0
         self._warned_at: dict[str, deque[float]] = {}
         self._unwarned: dict[str, int] = {}
+        #: Standing still, and not told yet because there were too many warnings.
+        self._held_back: set[str] = set()
         self._warned: set[str] = set()
 
     def report(self, inputs: Inputs, session: Session, control: EpisodeControl, period_s: float
@@ -73,8 +75,15 @@ class Reporter:
 
     def standstills(self, inputs: Inputs, control: EpisodeControl) -> None:
         """Warn at once of topics that have just stopped, and say when they are back."""
-        for topic, silent_s in inputs.standstills():
-            now = time.monotonic()
+        now = time.monotonic()
+        found = inputs.standstills()
+        for topic in self._held_back & {topic for topic, silent in found if not silent}:
+            self._held_back.remove(topic)
+        # One that has stopped for good is told, however often it came and went before.
+        found += [(topic, silent) for topic in sorted(self._held_back)
+                  if now - self._warned_at[topic][0] >= _WARNINGS_S
+                  and (silent := inputs.health[topic].silent_s)]
+        for topic, silent_s in found:
             if not silent_s:
                 if topic in self._warned:
                     self._warned.remove(topic)
@@ -83,8 +92,10 @@ class Reporter:
             last = self._warned_at.setdefault(topic, deque(maxlen=_WARNINGS))
             if len(last) == _WARNINGS and now - last[0] < _WARNINGS_S:
                 self._unwarned[topic] = self._unwarned.get(topic, 0) + 1
+                self._held_back.add(topic)
                 continue
             last.append(now)
+            self._held_back.discard(topic)
             self._warned.add(topic)
             more = self._unwarned.pop(topic, 0)
             text = (f'{inputs.resolved[topic]} stands still: nothing for {silent_s * 1e3:.0f} ms'

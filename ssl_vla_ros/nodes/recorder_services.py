@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -60,17 +61,20 @@ class EpisodeServices:
         Gives what it consists of, None while it is not configured.
     changed
         Called when an episode was begun, marked, paused or ended.
+    wake
+        Called on whatever thread when ``look`` has something to do.
 
     """
 
     def __init__(self, node: ManagedNode, parts: Callable[[], Parts | None],
-                 changed: Callable[[], None]) -> None:
+                 changed: Callable[[], None], wake: Callable[[], None]) -> None:
         self._node = node
         self._parts = parts
         self._changed = changed
+        self._wake = wake
         self._waiting: list[tuple[str, Future]] = []
         self._starting: Future | None = None
-        self._works: list[tuple[threading.Thread, list[Any], Future]] = []
+        self._works: list[tuple[list[str], Future]] = []
         # Of their own: a stop waits for its messages, and must not keep them from coming.
         group = ReentrantCallbackGroup()
         for name, handler in (
@@ -83,13 +87,20 @@ class EpisodeServices:
     def look(self) -> None:
         """Answer whoever waits for the start of an episode, or for other work of the disk."""
         parts = self._parts()
-        if parts is not None and parts.control.name:
+        if parts is not None and parts.control.running:
             self._started('')
         for item in list(self._works):
-            thread, result, future = item
-            if not thread.is_alive():
+            result, future = item
+            if result:
                 self._works.remove(item)
                 future.set_result(result[0])
+
+    def give_up(self, why: str) -> None:
+        """Answer everybody who waits: what they wait for cannot come any more."""
+        self._started(why)
+        waiting, self._waiting = self._waiting, []
+        for name, future in waiting:
+            future.set_result(Outcome(name, 'unfinished', why, {}, f'{name}: {why}'))
 
     def _started(self, refusal: str) -> None:
         future, self._starting = self._starting, None
@@ -98,21 +109,28 @@ class EpisodeServices:
 
     def _in_background(self, work: Callable[[], str]) -> Future:
         """Let a thread do what waits for the disk; the future gives what went wrong, or ''."""
-        result = ['it broke off']
+        result: list[str] = []
 
         def run() -> None:
             try:
-                result[0] = work()
+                result.append(work())
             except (UserError, OSError) as error:
-                result[0] = str(error)
-        thread, future = threading.Thread(target=run, name='disk-work'), Future()
-        self._works.append((thread, result, future))
-        thread.start()
+                result.append(str(error))
+            except BaseException as error:  # a mistake of ours; the operator gets an answer
+                result.append(f'unforeseen: {error!r}')
+            with contextlib.suppress(Exception):  # the node may be gone by now
+                self._wake()
+        future = Future()
+        self._works.append((result, future))
+        threading.Thread(target=run, name='disk-work').start()
         return future
 
     def ended(self, outcome: Outcome) -> None:
         """Answer whoever waits for the end of an episode."""
-        self._started(outcome.told or f'{outcome.name} has ended already')
+        parts = self._parts()
+        # That of an earlier part of a long recording may come while the next one is being started.
+        if outcome.status == 'refused' or parts is None or parts.control.phase == 'idle':
+            self._started(outcome.told or f'{outcome.name} has ended already')
         for name, future in self._waiting:
             if name == outcome.name:
                 future.set_result(outcome)
@@ -120,15 +138,10 @@ class EpisodeServices:
 
     async def _on_start(self, _request: Any, response: Any) -> Any:
         parts = self._parts()
-        if parts is None or self._node.state_label != 'active':
-            response.message = (
-                f'the recorder is {self._node.state_label}; configure and activate it first')
+        response.message = self._no_start()
+        if response.message or parts is None:
             return response
         inputs, control = parts.inputs, parts.control
-        response.message = '' if control.phase != 'idle' else (
-            inputs.not_ready() or parts.session.room()[1])
-        if response.message:
-            return response
         begins_ns = inputs.begins_ns()
         try:
             control.start(parts.writer_maker(self._node), begins_ns)
@@ -142,13 +155,26 @@ class EpisodeServices:
         # It runs already; the answer comes when the disk has a place for it.
         self._starting = Future()
         response.message = await self._starting
+        inputs.begun(opened=not response.message)
         if not response.message:
             response.success, response.message = True, str(control.name)
         return response
 
+    def _no_start(self) -> str:
+        """Say why no episode could be started now; '' if one could."""
+        parts = self._parts()
+        if parts is None or self._node.state_label != 'active':
+            return f'the recorder is {self._node.state_label}; configure and activate it first'
+        # One that is open already says so itself.
+        return '' if parts.control.phase != 'idle' else (
+            parts.inputs.not_ready() or parts.session.room()[1])
+
     def _running(self, response: Any) -> EpisodeControl | None:
         """Give the control of an episode being recorded, or say in the response that none is."""
         parts = self._parts()
+        if parts is not None and parts.control.phase == 'starting':
+            response.message = 'an episode is being started; wait for it first'
+            return None
         if parts is None or not parts.control.running:
             last = None if parts is None else parts.control.last
             response.message = 'no episode is being recorded; start one first' + (
@@ -180,6 +206,9 @@ class EpisodeServices:
     async def _on_rerecord(self, request: Any, response: Any) -> Any:
         """Throw the open episode away, or the last one if none is open, and start the next."""
         parts = self._parts()
+        response.message = self._no_start()
+        if response.message:
+            return response                  # nothing is thrown away for nothing
         if parts is not None and parts.control.running:
             name = str(parts.control.name)
             if not (await self._end_episode(response, discard=True)).success:
@@ -209,7 +238,7 @@ class EpisodeServices:
             discard_finished(path, 'recorded again')
             return ''
         wrong = await self._in_background(discard)
-        if not wrong:
+        if not wrong and parts.control.last is last:
             parts.control.last = dataclasses.replace(
                 last, status='discarded', reason='recorded again')
         return last.name, str(wrong)

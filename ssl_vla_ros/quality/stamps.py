@@ -69,7 +69,9 @@ def _ahead(stamps: Stamps) -> NDArray[np.bool_]:
             if (above > MOST_AHEAD or high - stamp <= AHEAD_NS or len(following) <= above
                     or not ((following > low) & (following < high)).all()):
                 continue                    # it is this one that is behind
-            wrong[kept[-above:]] = True
+            # Those of them, too, that did not rise among themselves.
+            since = np.arange(kept[-above], place)
+            wrong[since[stamps[since] > stamp]] = True
             del kept[-above:]
         kept.append(place)
     return wrong

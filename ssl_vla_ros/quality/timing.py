@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import math
+
 import numpy as np
 
 from ssl_vla_ros.contract import Contract
@@ -37,6 +39,8 @@ class Came:
         How many messages could not be read, by cause.
     delay_s
         Median time from stamp to receipt; None without header stamps.
+    paused
+        Messages refused because the operator had paused the recording.
 
     """
 
@@ -47,6 +51,7 @@ class Came:
     order: Mapping[str, int]
     unusable: Mapping[str, int]
     delay_s: float | None = None
+    paused: int = 0
 
     @property
     def sensor(self) -> bool:
@@ -102,15 +107,19 @@ def check_rhythm(came: Came, contract: Contract, thresholds: Thresholds) -> Iter
         yield Reason(
             'gap', bad[0], came.label, found.longest_s, bad[1],
             f'nothing came for {found.longest_s:.2f} s, {found.longest_at_s:.1f} s after its '
-            f'beginning ({found.gaps} gaps in all): look at cable, driver and load, and record '
-            'again or trim the gap away')
+            f'beginning ({found.gaps} gaps in all): ' + (
+                f'the recording was paused ({came.paused} messages were refused meanwhile); '
+                'build with on_gap: split in the contract, or record again without a pause'
+                if came.paused else
+                'look at cable, driver and load, and record again or trim the gap away'))
     bad = grade(found.missing, thresholds.missing_doubtful, thresholds.missing_refused)
     if came.sensor and bad is not None:
         yield Reason(
             'missing', bad[0], came.label, found.missing, bad[1],
             f'{found.missing:.1%} of the time lies in {found.gaps} gaps beyond the usual '
-            f'{found.usual_s * 1e3:.1f} ms: look at the load of the machine and at the Fast DDS '
-            'profile')
+            f'{found.usual_s * 1e3:.1f} ms: ' + (
+                'the recording was paused' if came.paused else
+                'look at the load of the machine and at the Fast DDS profile'))
 
 
 def _check_rate(came: Came, found: Rhythm, contract: Contract, thresholds: Thresholds
@@ -190,7 +199,8 @@ def _check_skew(streams: Sequence[Came], contract: Contract, thresholds: Thresho
         apart = distance_s(ticks, came.stamps)
         share = float((apart > bound).mean())
         if bad := grade(share, thresholds.skew_doubtful,
-                        max(contract.sync.max_flagged_fraction, thresholds.skew_doubtful)):
+                        math.nextafter(max(contract.sync.max_flagged_fraction,
+                                           thresholds.skew_doubtful), 2.0)):
             yield Reason(
                 'skew', bad[0], came.label, share, bad[1],
                 f'in {share:.1%} of the ticks its nearest message is over {bound:g} s away (up to '

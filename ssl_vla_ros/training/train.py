@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 import time
 from typing import Any
@@ -161,6 +162,8 @@ def _fit(module: TrainingModule, steps: StepDataset, recorder: Recorder, checkpo
         warnings.filterwarnings('ignore', message='.*does not have many workers.*')
         warnings.filterwarnings('ignore', message='.*`IterableDataset` has `__len__`.*')
         warnings.filterwarnings('ignore', message='.*LeafSpec.*')
+        # It advertises, and tells of devices that nobody asked for.
+        logging.getLogger('lightning.pytorch.utilities.rank_zero').setLevel(logging.WARNING)
         trainer = lightning.Trainer(
             accelerator='auto', devices=1, max_steps=config.steps, logger=False,
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,

@@ -133,7 +133,9 @@ def _marks(root: Path, meta: Meta) -> dict[int, Mapping[str, Any]]:
 
 
 def _left_out(meta: Meta, described: Described, contract: Contract) -> list[str]:
-    own = {_STAMPS, _FLAGGED, *(layout.skew_key(label) for label, _, _ in stream_labels(contract))}
+    # The contract says which streams are unstamped, so that column is made anew.
+    own = {_STAMPS, _FLAGGED, layout.UNSTAMPED,
+           *(layout.skew_key(label) for label, _, _ in stream_labels(contract))}
     return [name for name in meta.info.left_out(described, contract) if name not in own]
 
 
