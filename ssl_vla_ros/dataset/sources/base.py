@@ -13,6 +13,9 @@ from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.jobs import EpisodeJob
 from ssl_vla_ros.dataset.notes import Notes
 
+#: Files that are taken for videos.
+VIDEO_SUFFIXES = frozenset(('.mp4', '.mov', '.webm', '.avi', '.mkv', '.gif'))
+
 
 @dataclass(frozen=True)
 class ImportOptions:

@@ -10,10 +10,9 @@ import os
 from pathlib import Path
 
 from ssl_vla_ros.dataset.files import read_json
-from ssl_vla_ros.dataset.sources.base import ImportOptions, Source
+from ssl_vla_ros.dataset.sources.base import ImportOptions, Source, VIDEO_SUFFIXES
 from ssl_vla_ros.errors import DatasetError
 
-VIDEO_SUFFIXES = frozenset(('.mp4', '.mov', '.webm', '.avi', '.mkv', '.gif'))
 _LEROBOT, _RLDS, _HDF5, _BAG = 'LeRobot dataset', 'RLDS', 'HDF5', 'ROS 2 bag'
 _NPZ, _VIDEO, _SESSION = 'npz', 'video', 'session'
 _KNOWN = {

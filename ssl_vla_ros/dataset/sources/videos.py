@@ -26,9 +26,8 @@ from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.dataset.jobs import LoadedEpisode
 from ssl_vla_ros.dataset.notes import Notes
 from ssl_vla_ros.dataset.sources import video_file
-from ssl_vla_ros.dataset.sources.base import ImportOptions, Source
+from ssl_vla_ros.dataset.sources.base import ImportOptions, Source, VIDEO_SUFFIXES
 from ssl_vla_ros.dataset.sources.captions import Captions
-from ssl_vla_ros.dataset.sources.detect import VIDEO_SUFFIXES
 from ssl_vla_ros.dataset.sources.fingerprint import fingerprint
 from ssl_vla_ros.dataset.sources.made_contract import make_contract
 from ssl_vla_ros.dataset.sources.resampled import load_video, moving_times
