@@ -5,6 +5,7 @@
 # make test          all tests and linters (ARGS='-k contract' chooses)
 # make lint          the linters alone
 # make test-faults   kills the recorder at 50 random moments, and what else takes minutes
+# make test-parity   every loss against the implementations of others
 # make test-conformance  datasets of ours in the real lerobot, which is installed beside (2 GB)
 # make bench         what the nodes cost beside the networks (BUNDLE=models/NAME)
 # make bench-record  what recording three cameras costs and loses
@@ -31,7 +32,7 @@ unexport COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION MAKEFLAGS MAKEL
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-faults test-conformance lint bench bench-record bench-build bench-load
+.PHONY: demo test test-faults test-conformance test-parity lint bench bench-record bench-build bench-load
 .PHONY: install install-lerobot clean help
 
 demo: $(STAMP)
@@ -70,6 +71,11 @@ bench-load: $(STAMP) install-lerobot
 test-faults: $(STAMP)
 	@OMP_NUM_THREADS=1 FAULT_SEEDS=50 $(BIN)/python -m pytest test/test_faults_recorder.py \
 	  test/test_faults_recorder_messages.py $(ARGS)
+
+# Every loss against others' implementations, with the mistakes that a comparison must see.
+test-parity: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest test/test_losses_parity.py \
+	  test/test_losses_gather.py $(ARGS)
 
 # The real lerobot lies in a virtual environment of its own; without it these tests skip.
 test-conformance: $(STAMP)

@@ -34,7 +34,8 @@ STEPS = (
     ('torch (the largest download)', ['-r', 'torch.txt']),
     ('torchvision', ['--no-deps', '-r', 'torchvision.txt']),
     ('ROS 2, training, simulation and tests', [
-        '-r', 'base.txt', '-r', 'ros.txt', '-r', 'train.txt', '-r', 'sim.txt', '-r', 'dev.txt']),
+        '-r', 'base.txt', '-r', 'ros.txt', '-r', 'train.txt', '-r', 'sim.txt', '-r', 'dev.txt',
+        '-r', 'parity.txt']),
     ('ssl_vla_ros itself', ['--no-deps', '--no-build-isolation', '-e', str(ROOT)]),
 )
 

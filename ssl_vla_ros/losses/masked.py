@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.losses.precision import full
 from ssl_vla_ros.losses.regression import masked_mean
 from torch import Tensor
+from torch.nn import functional
 
 
 def normalised_patches(patches: Tensor) -> Tensor:
@@ -15,9 +17,21 @@ def normalised_patches(patches: Tensor) -> Tensor:
     The variance is the unbiased one, and 1e-6 is added before the root ("Masked Autoencoders", He
     et al., 2022, section 3, as its authors' code has it).
     """
-    rows = patches.float()
+    rows = full(patches)
     mean = rows.mean(dim=-1, keepdim=True)
     return (rows - mean) / (rows.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+
+
+def normalised_tubes(tubes: Tensor) -> Tensor:
+    """
+    Each tube (…, pixels, colours) to zero mean and unit variance, each colour on its own.
+
+    Not as MAE does it: 1e-6 is added after the root ("VideoMAE", Tong et al., 2022, as its
+    authors' code has it). The variance is the unbiased one.
+    """
+    rows = full(tubes)
+    mean = rows.mean(dim=-2, keepdim=True)
+    return (rows - mean) / (rows.var(dim=-2, keepdim=True).sqrt() + 1e-6)
 
 
 def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -41,5 +55,33 @@ def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor
         raise ValueError(
             f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)} and mask '
             f'{tuple(mask.shape)} do not fit together')
-    error = (prediction.float() - target.float()).square().mean(-1)
+    error = (full(prediction) - full(target)).square().mean(-1)
+    return masked_mean(error, mask, 'patch is masked')
+
+
+def masked_token_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """
+    Cross-entropy to the visual token of each masked patch (BEiT).
+
+    Source: "BEiT: BERT Pre-Training of Image Transformers" (Bao et al., 2022), equation 3.
+
+    Parameters
+    ----------
+    logits
+        (batch, patches, tokens).
+    tokens
+        (batch, patches) long: what the tokenizer said.
+    mask
+        (batch, patches) bool, true where the patch was hidden.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or nothing is masked.
+
+    """
+    if not logits.shape[:-1] == tokens.shape == mask.shape:
+        raise ValueError(f'logits {tuple(logits.shape)}, tokens {tuple(tokens.shape)} and mask '
+                         f'{tuple(mask.shape)} do not fit together')
+    error = functional.cross_entropy(full(logits).transpose(1, 2), tokens, reduction='none')
     return masked_mean(error, mask, 'patch is masked')
