@@ -115,9 +115,14 @@ def check_quarantine(rig: Rig) -> None:
         assert reason.startswith(('NothingReadableError: ', 'FileNotFoundError: ')), reason
 
 
+def killed_with(seed: int) -> tuple[str, ...]:
+    """Every other time the episode falls into parts: some kills come between two of them."""
+    return ('fsync_interval_s:=0.1', *(('split_duration_s:=0.2',) if seed % 2 else ()))
+
+
 def test_a_kill_at_any_moment_costs_at_most_the_open_episode(
         rig: Rig, crash: Crash) -> None:
-    recorder = rig.recorder('fsync_interval_s:=0.1')
+    recorder = rig.recorder(*killed_with(0))
     driver = rig.driver()
     rig.settle(driver)
     assert rig.call('start_episode').success
@@ -140,7 +145,8 @@ def test_a_kill_at_any_moment_costs_at_most_the_open_episode(
         assert after.items() >= finished.items(), seed
         for path in list_episodes(rig.session):
             assert Episode.open(path).info['status'] in ('complete', 'recovered'), seed
-        recorder = rig.recorder('fsync_interval_s:=0.1')
+        following = seed + 1 if seed + 1 in seeds(few=4) else 0
+        recorder = rig.recorder(*killed_with(following))
         assert fingerprints(rig.session).items() >= after.items(), seed
         assert not list(rig.session.glob('.episode_*')), seed
         kept.append(check_recovered(rig, names))
