@@ -387,6 +387,35 @@ def test_the_trace_tells_a_shift(off: int) -> None:
         trace.check(bar(10 + off))
 
 
+def spot(level: float) -> NDArray[np.uint8]:
+    """Draw a grey picture in which one block of the trace has this level."""
+    picture = np.full((128, 128, 3), 100, dtype=np.uint8)
+    picture[40:44, 60:64] = round(level)
+    return picture
+
+
+def test_one_block_that_compression_moved_is_no_shift() -> None:
+    levels = [100 + 10 * (tick % 3 == 1) for tick in range(40)]
+    trace = PictureTrace(Path('video.mp4'))
+    for _ in trace.watch(spot(level) for level in levels):
+        pass
+    for tick, level in enumerate(levels):
+        trace.check(spot(107 if tick == 21 else level))
+
+
+@pytest.mark.parametrize('off', [1, -1, 2])
+def test_a_shift_that_a_single_block_shows_is_told_after_some_pictures(off: int) -> None:
+    levels = [100 + 12 * (tick % 3 == 1) for tick in range(80)]
+    trace = PictureTrace(Path('video.mp4'))
+    for _ in trace.watch(spot(level) for level in levels):
+        pass
+    for tick in range(20):
+        trace.check(spot(levels[tick]))
+    with pytest.raises(DatasetError, match='came back from the encoder as picture'):
+        for tick in range(20, 70):
+            trace.check(spot(levels[tick + off]))
+
+
 def test_noise_passes_the_trace(tmp_path: Path) -> None:
     """The hardest pictures for an encoder are no false alarm."""
     rng = np.random.default_rng(1)

@@ -87,7 +87,8 @@ def _turned(images: Tensor, saturation: Tensor, turn: Tensor) -> Tensor:
     y, i, q = yiq.unbind(dim=-1)
     cosine, sine = cosine[..., 0], sine[..., 0]
     mixed = torch.stack([y, cosine * i - sine * q, sine * i + cosine * q], dim=-1)
-    return mixed @ torch.linalg.inv(to_yiq).T
+    found: Tensor = mixed @ torch.linalg.inv(to_yiq).T
+    return found
 
 
 def gaussian_blur(images: Tensor, sigmas: tuple[float, float], generator: torch.Generator,
