@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import distributed, multiprocessing, nn, Tensor
-
 from ssl_vla_ros.losses.contrastive import nt_xent, paired_nce
 from ssl_vla_ros.losses.distillation import sinkhorn_assignments
 from ssl_vla_ros.losses.gather import gather_rows, world
+import torch
+from torch import distributed, multiprocessing, nn, Tensor
 
 ROWS, SIZE = 6, 8
 

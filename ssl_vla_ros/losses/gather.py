@@ -18,6 +18,7 @@ def world() -> tuple[int, int]:
 
 
 class _Gather(torch.autograd.Function):
+
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         rank, size = world()
