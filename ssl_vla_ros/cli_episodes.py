@@ -145,12 +145,13 @@ def check(options: argparse.Namespace) -> int:
 def _judge_session(options: argparse.Namespace, thresholds: Any) -> tuple[list[Any], list[str]]:
     from ssl_vla_ros.dataset.check import with_what_the_build_says
     from ssl_vla_ros.episodes.check import check_session, episodes_to_check
-    from ssl_vla_ros.parallel import default_workers
+    from ssl_vla_ros.parallel import default_workers, each
     paths = episodes_to_check(options.place)
-    verdicts = check_session(
-        paths, thresholds, workers=options.workers or default_workers(), progress=progress_bar)
-    verdicts = [with_what_the_build_says(path, verdict)
-                for path, verdict in zip(paths, verdicts, strict=True)]
+    workers = options.workers or default_workers()
+    verdicts = check_session(paths, thresholds, workers=workers, progress=progress_bar)
+    judged = list(zip(paths, verdicts, strict=True))
+    for number, verdict in each(with_what_the_build_says, judged, workers):
+        verdicts[number] = verdict
     return verdicts, [path.name.removeprefix('episode_').lstrip('0') or '0' for path in paths]
 
 

@@ -191,7 +191,7 @@ def test_the_gate_and_the_build_agree_on_recorded_episodes(tmp_path: Path) -> No
         late.drop(f'camera/{camera}/image_raw', START_NS + first * PERIOD_NS,
                   START_NS + (first + 6) * PERIOD_NS - 1)
     late.write(session)
-    verdicts = [with_what_the_build_says(path, Verdict.of(path.name, []))
+    verdicts = [with_what_the_build_says((path, Verdict.of(path.name, [])))
                 for path in list_episodes(session)]
     report = build_dataset(session, tmp_path / 'out')
     assert [verdict.refused for verdict in verdicts] == [False, True]

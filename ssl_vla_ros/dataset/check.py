@@ -206,12 +206,14 @@ def _unreadable(why: str) -> Reason:
     return Reason('unreadable', REFUSED, '', None, None, why)
 
 
-def with_what_the_build_says(path: Path, verdict: Verdict) -> Verdict:
+def with_what_the_build_says(judged: tuple[Path, Verdict]) -> Verdict:
     """
     Add to the verdict on a recorded episode that the build would refuse it, if so.
 
-    The gate looks at one stream after the other; rows need all of them at the same time.
+    The gate looks at one stream after the other; rows need all of them at the same time. The
+    episode and its verdict come as one, for ``parallel.each``.
     """
+    path, verdict = judged
     if verdict.refused:
         return verdict
     try:
