@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from episode_samples import (
@@ -12,8 +13,10 @@ from episode_samples import (
     sample_contract, SIZE)
 import numpy as np
 import pytest
+from recorder_faults import small_disk
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
+from ssl_vla_ros.episodes.recover import recover_session
 from ssl_vla_ros.episodes.writer import EpisodeWriter
 from ssl_vla_ros.errors import EpisodeError
 from ssl_vla_ros.messages.images import camera_rgb
@@ -209,3 +212,23 @@ def test_a_number_that_cannot_be_noted_leaves_nothing_behind(
     writer = open_writer(tmp_path / 'session')
     assert writer.number == 0
     writer.discard()
+
+
+@pytest.mark.parametrize('killed', [False, True])
+def test_a_disk_without_a_free_byte_lets_an_episode_be_finished(
+        tmp_path: Path, killed: bool) -> None:
+    with small_disk(tmp_path / 'disk', 8 * 2**20) as disk:
+        writer = open_writer(disk)
+        fill(writer, 10, np.random.default_rng(1))
+        writer.sync()
+        with (disk / 'others').open('wb', buffering=0) as others, pytest.raises(OSError):
+            while others.write(bytes(os.sysconf('SC_PAGE_SIZE'))):
+                pass
+        if killed:
+            writer.abandon()
+            path = recover_session(disk)[0].path
+        else:
+            path = writer.close(all_written(writer))
+        assert sorted(item.name for item in path.iterdir()) == [
+            'episode.json', 'episode_000000_0.mcap', 'metadata.yaml']
+        assert len(list(Episode.open(path).raw())) == 30

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+import errno
 import json
 import os
 from pathlib import Path
@@ -216,6 +217,26 @@ def write_durably(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def reserve_room(path: Path, size: int) -> None:
+    """
+    Take room on the disk with an empty file, to be deleted when room is needed.
+
+    Raises
+    ------
+    OSError
+        If there is not that much. A file system that cannot reserve gives an empty file.
+
+    """
+    with path.open('xb') as stream:
+        if not hasattr(os, 'posix_fallocate'):
+            return
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ssl_vla_ros.episodes.accounting import TopicAccount
 from ssl_vla_ros.episodes.recover import how_to_recover, recover_part
-from ssl_vla_ros.episodes.writer import EpisodeWriter
+from ssl_vla_ros.episodes.writer import EpisodeWriter, RESERVE_BYTES
 from ssl_vla_ros.errors import EpisodeError, UserError
 
 _DISK_CHECK_S = 0.5
@@ -239,7 +239,8 @@ class Recording:
         if self.failure or now - self._checked_at < _DISK_CHECK_S:
             return
         self._checked_at = now
-        free = shutil.disk_usage(self._writer.part).free
+        # What is kept for the episode's end is free again when it has ended.
+        free = shutil.disk_usage(self._writer.part).free + RESERVE_BYTES
         if free < self._min_free_bytes:
             self.failure = (f'min_free_bytes: {free} bytes are free, fewer than '
                             f'{self._min_free_bytes}')

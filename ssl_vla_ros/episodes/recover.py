@@ -15,7 +15,7 @@ from ssl_vla_ros.episodes.bag import write_json, write_metadata
 from ssl_vla_ros.episodes.mend import mend, NothingReadableError
 from ssl_vla_ros.episodes.reader import read_info
 from ssl_vla_ros.episodes.transaction import settle
-from ssl_vla_ros.episodes.writer import bury, publish, RECORDING
+from ssl_vla_ros.episodes.writer import bury, free_reserve, publish, RECORDING
 from ssl_vla_ros.errors import EpisodeError
 
 
@@ -102,6 +102,7 @@ def recover_part(session: Path, number: int, *, status: str = 'recovered',
     part = session / sessions.part_name(number)
     path = session / sessions.episode_name(number)
     try:
+        free_reserve(part)
         try:
             info = json.loads((part / sessions.INFO_FILE).read_text(encoding='utf-8'))
             if info['status'] != RECORDING:

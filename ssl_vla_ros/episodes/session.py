@@ -23,6 +23,8 @@ from ssl_vla_ros.errors import EpisodeError
 QUARANTINE = 'quarantine'
 DISCARDED = 'discarded'
 INFO_FILE = 'episode.json'
+#: Room kept in an unfinished episode, so that a disk that fills up lets it be finished.
+RESERVE_FILE = '.reserve'
 _COUNTER = '.next_episode'
 #: ``is_locked`` holds a lock no longer than this, in seconds: whoever wants it waits.
 _LOOK_S = 0.02

@@ -21,13 +21,16 @@ from typing import Any
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.episodes import session as sessions
 from ssl_vla_ros.episodes.accounting import mostly_rejected, silent, TopicAccount, unbalanced
-from ssl_vla_ros.episodes.bag import BagFile, sync_directory, write_json, write_metadata
+from ssl_vla_ros.episodes.bag import (
+    BagFile, reserve_room, sync_directory, write_json, write_metadata)
 from ssl_vla_ros.episodes.schemas import message_schema
 from ssl_vla_ros.errors import EpisodeError
 
 SCHEMA_VERSION = 1
 #: Status of an episode.json that its writer has not finished; never seen in a finished episode.
 RECORDING = 'recording'
+#: For the index and the books of an episode that filled the disk: those of some 6000 chunks.
+RESERVE_BYTES = 2**20
 STATUSES = ('complete', 'incomplete', 'recovered', 'discarded')
 
 
@@ -96,6 +99,7 @@ class EpisodeWriter:
         try:
             # First: without it, a killed episode would not know its contract.
             write_json(self.part / sessions.INFO_FILE, self.info)
+            reserve_room(self.part / sessions.RESERVE_FILE, RESERVE_BYTES)
             self._bag = BagFile(
                 self.part / sessions.mcap_name(self.number),
                 {topic: (names[topic], schemas[topic]) for topic in topics},
@@ -170,6 +174,7 @@ class EpisodeWriter:
         if faults:
             reason = '; '.join([*filter(None, [reason]), *faults])
             status = 'incomplete' if status == 'complete' else status
+        free_reserve(self.part)
         self._bag.finish()
         write_metadata(self.part / 'metadata.yaml', self._bag.summary)
         self.info.update(
@@ -189,6 +194,7 @@ class EpisodeWriter:
                 ) -> None:
         """Delete the episode's messages; its number and its books stay in ``discarded/``."""
         self._bag.abandon()
+        free_reserve(self.part)
         self.info.update(
             status='discarded', reason=reason,
             counts={topic: account.to_dict() for topic, account in (accounts or {}).items()})
@@ -208,6 +214,11 @@ class EpisodeWriter:
             yield self.path.parent, self.number
         finally:
             self._lock.release()
+
+
+def free_reserve(part: Path) -> None:
+    """Give an unfinished episode the room that was kept for its end."""
+    (part / sessions.RESERVE_FILE).unlink(missing_ok=True)
 
 
 def bury(part: Path, info: Mapping[str, Any]) -> None:
