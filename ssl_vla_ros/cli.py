@@ -13,6 +13,7 @@ import sys
 from typing import Any
 import warnings
 
+from ssl_vla_ros.cli_augment import add_augment_commands
 from ssl_vla_ros.cli_dataset import add_dataset_commands
 from ssl_vla_ros.cli_episodes import add_episode_commands
 from ssl_vla_ros.cli_nodes import add_node_commands
@@ -36,14 +37,14 @@ def _train(options: argparse.Namespace) -> int:
     run = train(config, options.data, options.out, where=str(options.config))
     if not run.complete:
         print(f'stopped at step {run.info["step"]} of {config.steps}; the same command goes on')
-        return INTERRUPTED
-    print(f'{run.path}: {config.objective}, {config.steps} steps in '
+        return 0
+    print(f'{run.path}: {config.title}, {config.steps} steps in '
           f'{run.info.get("train_s", 0.0):.0f} s')
     for name, value in run.info['metrics'].items():
         text = (f'{value:.4g}' if isinstance(value, float)
                 else ' '.join(f'{item:.3f}' for item in value))
         print(f'  {name:<44} {text}')
-    print(_after_training(config.objective, options))
+    print(_after_training(config.title, options))
     return 0
 
 
@@ -126,6 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_episode_commands(command, groups)
     add_dataset_commands(command, groups)
+    add_augment_commands(command, groups)
     part = command(groups, 'train', _train, 'train an encoder, a world model or a head')
     part.add_argument('--config', type=Path, required=True, help='a file of config/train/')
     part.add_argument('--data', type=Path, required=True)

@@ -48,6 +48,7 @@ ROOMS: dict[str, set[str] | None] = {
     'demo': None,
     'cli': None,
     'cli_text': set(),
+    'cli_augment': {'cli_text', 'training'},
     'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'parallel', 'places'},
     'cli_episodes': {'cli_text', 'dataset', 'episodes', 'parallel', 'quality'},
     'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},

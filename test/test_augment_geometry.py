@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
-from ssl_vla_ros.augment.geometry import camera_shift, random_resized_crop
+from ssl_vla_ros.augment.geometry import camera_shift, flip, random_resized_crop
 import torch
+from torch.nn import functional
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -66,5 +69,55 @@ def test_a_crop_of_everything_is_the_picture() -> None:
     torch.testing.assert_close(
         random_resized_crop(images, 1.0, seeded(), longest_side=1.0), images.float(),
         rtol=0, atol=1e-3)
-    with pytest.raises(ValueError, match='smallest is 0.0, must be above 0'):
-        random_resized_crop(images, 0.0, seeded())
+    for smallest, side in ((0.0, 1.0), (1.1, 1.0), (math.nan, 1.0), (0.5, 0.9), (0.5, math.inf)):
+        with pytest.raises(ValueError, match=f'smallest is {smallest}, .* is {side}, must be'):
+            random_resized_crop(images, smallest, seeded(), side)
+
+
+def plain_crop(images: torch.Tensor, smallest: float, generator: torch.Generator) -> torch.Tensor:
+    """Crop as one would write it down: torch's own sampling, with the same four draws."""
+    batch = images.shape[0]
+    area, skew, across, down = (torch.rand(batch, generator=generator) for _ in range(4))
+    side = (smallest + (1.0 - smallest) * area).sqrt()
+    skew = ((2.0 * skew - 1.0) * math.log(4 / 3)).exp().sqrt()
+    tall, wide = (side / skew).clamp(max=1.0), (side * skew).clamp(max=1.0)
+    moves = torch.zeros(batch, 2, 3)
+    moves[:, 0, 0], moves[:, 1, 1] = wide, tall
+    moves[:, 0, 2], moves[:, 1, 2] = ((2.0 * place - 1.0) * (1.0 - share)
+                                      for place, share in ((across, wide), (down, tall)))
+    planes = images.flatten(0, -4).permute(0, 3, 1, 2)
+    grid = functional.affine_grid(moves.repeat_interleave(len(planes) // batch, 0),
+                                  list(planes.shape), align_corners=False)
+    cut = functional.grid_sample(planes, grid, padding_mode='border', align_corners=False)
+    return cut.permute(0, 2, 3, 1).view(images.shape)
+
+
+def test_a_crop_is_what_torch_samples() -> None:
+    images = 255.0 * torch.rand(5, 2, 3, 17, 23, 3, generator=seeded(8))
+    wanted = plain_crop(images, 0.3, seeded(2))
+    torch.testing.assert_close(
+        random_resized_crop(images, 0.3, seeded(2)), wanted, rtol=0, atol=1e-3)
+    assert float((random_resized_crop(images, 0.3, seeded(3)) - wanted).abs().max()) > 50.0
+
+
+def test_all_pictures_of_a_flipped_sample_are_mirrored_and_the_others_stay() -> None:
+    images = torch.randint(0, 256, (30, 2, 5, 6, 3), dtype=torch.uint8, generator=seeded(1))
+    found, flipped = flip(images, 0.5, seeded())
+    assert found.dtype == torch.uint8
+    assert 5 < int(flipped.sum()) < 25
+    assert torch.equal(found[flipped], images[flipped].flip(-2))
+    assert torch.equal(found[~flipped], images[~flipped])
+    assert not torch.equal(found[flipped], images[flipped]), 'a mirror image is another picture'
+    for share, count in ((0.0, 0), (1.0, 30)):
+        assert int(flip(images, share, seeded())[1].sum()) == count
+    with pytest.raises(ValueError, match='share is 1.5, must lie between 0 and 1'):
+        flip(images, 1.5, seeded())
+
+
+def test_pictures_that_lie_elsewhere_in_memory_are_moved_the_same() -> None:
+    images = pictures(6, 2)
+    strange = images.transpose(-3, -2).contiguous().transpose(-3, -2)
+    assert not strange.is_contiguous()
+    assert torch.equal(camera_shift(strange, 3, seeded()), camera_shift(images, 3, seeded()))
+    assert torch.equal(random_resized_crop(strange, 0.5, seeded()),
+                       random_resized_crop(images, 0.5, seeded()))

@@ -58,3 +58,26 @@ def test_values_stay_in_range() -> None:
     assert seen.dtype == torch.float32
     assert float(seen.min()) == 0.0
     assert float(seen.max()) == 255.0
+
+
+def test_frames_of_a_clip_can_share_gains_while_their_noise_differs() -> None:
+    clip = torch.full((4, 5, 2, 6, 6, 3), 100, dtype=torch.uint8)
+    still = PhotometricConfig(sensor_noise=0.0)
+    shared = photometric(clip, still, generator(0), alike=(1,))
+    assert torch.equal(shared, shared[:, :1].expand_as(shared))
+    assert not torch.equal(shared[:, :, 0], shared[:, :, 1]), 'cameras expose on their own'
+    alone = photometric(clip, still, generator(0))
+    assert not torch.equal(alone, alone[:, :1].expand_as(alone)), 'frames flicker without it'
+    noisy = photometric(clip, PhotometricConfig(0.0, 0.0, 4.0), generator(0), alike=(1,))
+    assert not torch.equal(noisy, noisy[:, :1].expand_as(noisy))
+
+
+def test_a_share_of_the_pictures_is_varied_and_the_others_keep_every_value() -> None:
+    pictures = images().repeat(10, 1, 1, 1, 1)
+    found = photometric(pictures, PhotometricConfig(), generator(0), share=0.5)
+    same = (found == pictures).flatten(2).all(dim=2)
+    assert 15 < int(same.sum()) < 45
+    everything = photometric(pictures, PhotometricConfig(), generator(0))
+    assert torch.equal(found[~same], everything[~same])
+    with pytest.raises(ValueError, match='share is 2.0, must lie between 0 and 1'):
+        photometric(pictures, PhotometricConfig(), generator(0), share=2.0)

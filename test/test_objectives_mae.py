@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from ssl_vla_ros.augment.image import PhotometricConfig
-from ssl_vla_ros.networks.vit import patchify, ViTEncoder
+from ssl_vla_ros.networks.trunk import patchify, PatchTrunk
+from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder, VitConfig
 from ssl_vla_ros.objectives.base import DataShape
-from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig, random_patches
+from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
+from ssl_vla_ros.objectives.masking import random_patches
 from tiny_training import draw, SIZE
 import torch
 
 SHAPE = DataShape(1, SIZE, SIZE, 2, 2)
-SMALL = {'channels': 24, 'depth': 2, 'heads': 2, 'decoder_channels': 24, 'decoder_depth': 1,
-         'decoder_heads': 2}
+SMALL = {'decoder_channels': 24, 'decoder_depth': 1, 'decoder_heads': 2}
+VIT = {'channels': 24, 'depth': 2, 'heads': 2}
 STILL = PhotometricConfig(0.0, 0.0, 0.0)
 
 
@@ -26,10 +28,20 @@ def scene(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(draw(positions))[:, None]
 
 
-def small(**changes: object) -> MaskedAutoencoder:
+def encoder_of(cameras: int, **sizes: Any) -> VisionEncoder:
     torch.manual_seed(0)
+    return VisionEncoder(cameras, SIZE, SIZE, 2, VisionConfig(vit=VitConfig(**sizes)))
+
+
+def small(**changes: Any) -> MaskedAutoencoder:
+    sizes = {**VIT, **{name: changes.pop(name) for name in ('patch', 'heads') if name in changes}}
+    encoder = encoder_of(1, **sizes)
     settings: dict[str, Any] = {**SMALL, **changes}
-    return MaskedAutoencoder(SHAPE, MaskedAutoencoderConfig(**settings))
+    return MaskedAutoencoder(SHAPE, MaskedAutoencoderConfig(**settings), encoder)
+
+
+def trunk_of(encoder: VisionEncoder) -> PatchTrunk:
+    return encoder.patch_trunk('mae')
 
 
 def test_patches_are_cut_row_by_row_with_colours_innermost() -> None:
@@ -57,30 +69,34 @@ def test_every_sample_hides_as_many_patches_and_keeps_the_others() -> None:
 
 
 def test_hidden_patches_never_reach_the_encoder() -> None:
-    trunk = small().encoder.trunk.eval()
+    trunk = trunk_of(small().encoder).eval()
     patches = torch.randn(3, 16, 192)
     keep, mask = random_patches(3, 16, 0.75, torch.Generator().manual_seed(1), patches.device)
     changed = patches.clone()
     changed[mask] += 1.0
     with torch.no_grad():
-        assert torch.equal(trunk(patches, keep), trunk(changed, keep))
+        assert torch.equal(trunk.visible(patches, keep), trunk.visible(changed, keep))
         # Negative control: shown, they matter.
-        assert not torch.equal(trunk(patches), trunk(changed))
+        everything = torch.arange(16).expand(3, -1)
+        assert not torch.equal(
+            trunk.visible(patches, everything), trunk.visible(changed, everything))
 
 
 def test_a_patch_keeps_its_place_and_its_camera_wherever_it_stands_in_the_order() -> None:
-    torch.manual_seed(0)
-    encoder = ViTEncoder(2, SIZE, SIZE, channels=8, depth=1, heads=2).eval()
+    encoder = encoder_of(2, channels=8, depth=1, heads=2).eval()
+    trunk = trunk_of(encoder)
     patches = torch.randn(4, 16, 192)
     everything = torch.arange(16).expand(4, -1)
     mixed = everything.flip(1)
     with torch.no_grad():
-        straight = encoder.trunk(patches, everything)
-        turned = encoder.trunk(patches, mixed)
+        straight = trunk.visible(patches, everything)
+        turned = trunk.visible(patches, mixed)
         assert torch.allclose(straight[:, 1:], turned[:, 1:].flip(1), atol=1e-6)
-        assert torch.allclose(straight, encoder.trunk(patches), atol=1e-6)
+        pictures = 255.0 * torch.rand(4, SIZE, SIZE, 3)
+        assert torch.allclose(
+            trunk(pictures), trunk.visible(trunk.patches(pictures), everything), atol=1e-6)
         same = patches[:1].expand(2, -1, -1)
-        assert not torch.allclose(*encoder.trunk(same), atol=1e-3)
+        assert not torch.allclose(*trunk.visible(same, everything[:2]), atol=1e-3)
 
 
 def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> None:
@@ -95,7 +111,7 @@ def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> Non
     patches = patchify(images[:, 0].float() / 127.5 - 1.0, 8)
     keep, mask = random_patches(4, 16, 0.75, generator, images.device)
     with torch.no_grad():
-        drawn = objective.decoder(objective.encoder.trunk(patches, keep), keep)
+        drawn = objective.decoder(trunk_of(objective.encoder).visible(patches, keep), keep)
     expected = [float((drawn[i, n] - patches[i, n]).square().mean())
                 for i in range(4) for n in range(16) if mask[i, n]]
     assert found == pytest.approx(np.mean(expected), rel=1e-5)
@@ -120,7 +136,7 @@ def test_it_learns_to_draw_what_is_hidden() -> None:
 
 
 def test_features_are_points_of_every_channel_and_camera() -> None:
-    encoder = ViTEncoder(2, SIZE, SIZE, channels=8, depth=1, heads=2).eval()
+    encoder = encoder_of(2, channels=8, depth=1, heads=2).eval()
     images = scene(6, 0).repeat(1, 2, 1, 1, 1)
     with torch.no_grad():
         features = encoder(images)

@@ -16,7 +16,7 @@ from ssl_vla_ros.training.runs import build_objective, config_digest
 from tiny_training import CONFIGS, small_config
 
 KEYPOINTS = CONFIGS / 'keypoints.yaml'
-SHAPE = DataShape(1, 96, 96, 2, 2, tokens=2, dim=2)
+SHAPE = DataShape(1, 96, 96, 2, 2, tokens=2, dim=2, tasks=('lift it', 'push it'))
 
 
 @pytest.mark.parametrize('objective', sorted(OBJECTIVES))
@@ -52,7 +52,11 @@ def test_overrides_are_yaml_and_reach_into_nests() -> None:
     ('gradient_clip=-1', r'gradient_clip is -1\.0, must be at least 0'),
     ('seed=-1', 'seed is -1, must be at least 0'),
     ('split_seed=-1', 'split_seed is -1'),
-    ('width=50', 'width is 50, must be a multiple of 4'),
+    ('accumulate=0', 'accumulate is 0, must be at least 1'),
+    ('ema=1', r'ema is 1\.0, must be at least 0 and below 1'),
+    ('strategy=dpp', "strategy is 'dpp', must be one of .*did you mean 'ddp'"),
+    ('objective={mae: 0}', 'the weight of mae is 0, must be above 0'),
+    ('objective={}', 'objective is empty'),
     ('held_out_fraction=0', r'held_out_fraction is 0\.0, must lie between'),
     ('features=imagnet', "features is 'imagnet', must be one of .*imagenet"),
     ('precision=8', 'precision is 8, must be of type str'),

@@ -26,8 +26,24 @@ SMALL: dict[str, dict[str, Any]] = {
         'model': {'keypoints': 4, 'channels': 8, 'appearance': 2}},
     'mae': {
         'steps': 6, 'batch_size': 4, 'height': SIZE, 'width': SIZE, 'precision': '32-true',
-        'model': {'channels': 8, 'depth': 1, 'heads': 2, 'decoder_channels': 8,
-                  'decoder_depth': 1, 'decoder_heads': 2}},
+        'network': {'vit': {'channels': 8, 'depth': 1, 'heads': 2}},
+        'model': {'decoder_channels': 8, 'decoder_depth': 1, 'decoder_heads': 2}},
+    **{name: {
+        'steps': 6, 'batch_size': 4, 'height': SIZE, 'width': SIZE, 'precision': '32-true',
+        'network': {'vit': {'channels': 8, 'depth': 1, 'heads': 2}}, 'model': model,
+    } for name, model in {
+        'simclr': {'hidden': 8, 'projection': 8, 'memory': 6, 'chunk': 3},
+        'moco': {'hidden': 8, 'projection': 8, 'queue': 12},
+        'clip': {'modalities': '[image, action]', 'hidden': 8, 'projection': 8, 'actions': 3},
+        'beit': {'tokens': 4},
+        'videomae': {'frames': 4, 'stride': 1, 'decoder_channels': 8, 'decoder_depth': 1,
+                     'decoder_heads': 2, 'mask_ratio': 0.75},
+        'temporal': {'frames': 4, 'stride': 1, 'horizon': 2, 'width': 8},
+        'r3m': {'frames': 4, 'stride': 1, 'hidden': 8},
+        'dino': {'prototypes': 8, 'hidden': 8, 'bottleneck': 4, 'local_crops': 1,
+                 'local_size': 16},
+        'jepa': {'frames': 4, 'stride': 1, 'width': 8, 'depth': 1, 'heads': 2},
+    }.items()},
     'world_model': {
         'steps': 6, 'batch_size': 8,
         'model': {'context': 2, 'horizon': 3, 'width': 16, 'depth': 1, 'heads': 2}},
@@ -95,9 +111,11 @@ def small_words(objective: str, **changes: Any) -> list[str]:
     settings = dict(SMALL[objective]) | {
         'warmup_steps': 2, 'held_out_fraction': 0.3, 'checkpoint_every': 1000, 'probe_every': 0,
         'log_every': 1, 'threads': 1} | changes
-    model = settings.pop('model', {})
+    nested = {'model': settings.pop('model', {}),
+              'network.vit': settings.pop('network', {}).get('vit', {})}
     return [f'{key}={value}' for key, value in settings.items()] + [
-        f'model.{key}={value}' for key, value in model.items()]
+        f'{where}.{key}={value}' for where, values in nested.items()
+        for key, value in values.items()]
 
 
 def small_config(objective: str, **changes: Any) -> TrainConfig:

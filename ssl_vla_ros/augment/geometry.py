@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 
+from ssl_vla_ros.augment.planes import check_share
+from ssl_vla_ros.augment.resample import draw_window, taken
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def camera_shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -41,14 +42,19 @@ def camera_shift(images: Tensor, most: int, generator: torch.Generator) -> Tenso
     batch, height, width = images.shape[0], images.shape[-3], images.shape[-2]
     if not 0 <= most < min(height, width):
         raise ValueError(f'most is {most}, must lie between 0 and the picture ({height}x{width})')
-    shifts = torch.randint(-most, most + 1, (2, batch), generator=generator, device=images.device)
-    rows = (torch.arange(height, device=images.device) + shifts[0, :, None]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) + shifts[1, :, None]).clamp(0, width - 1)
-    flat = images.flatten(1, -4) if images.ndim > 4 else images[:, None]
-    sample = torch.arange(batch, device=images.device)[:, None, None]
-    # Indices apart from each other come first in the result: (batch, height, width, …, 3).
-    moved = flat[sample, :, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2, 4).reshape(images.shape)
+    shifts = draw_shifts(batch, most, generator, images.device)
+    return taken(images, shifted_places(height, shifts[0]), shifted_places(width, shifts[1]))
+
+
+def draw_shifts(batch: int, most: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw shifts (2, batch) of rows and columns, -most … most pixels."""
+    return torch.randint(-most, most + 1, (2, batch), generator=generator, device=device)
+
+
+def shifted_places(size: int, shift: Tensor) -> Tensor:
+    """Which row or column (batch, size) is read after a shift (batch,)."""
+    places = torch.arange(size, device=shift.device) + shift[:, None]
+    return places.clamp(0, size - 1)
 
 
 def random_resized_crop(images: Tensor, smallest: float, generator: torch.Generator,
@@ -78,27 +84,59 @@ def random_resized_crop(images: Tensor, smallest: float, generator: torch.Genera
         If the share does not lie above 0 and up to 1, or the sides below 1.
 
     """
-    if not 0.0 < smallest <= 1.0 or longest_side < 1.0:
+    if not 0.0 < smallest <= 1.0 or not 1.0 <= longest_side < math.inf:
         raise ValueError(f'smallest is {smallest}, must be above 0 and up to 1; longest_side is '
                          f'{longest_side}, must be at least 1')
-    batch = images.shape[0]
+    height, width = images.shape[-3:-1]
+    window = draw_window(
+        images.shape[0], (smallest, 1.0), longest_side, generator, images.device)
+    rows, columns = (torch.arange(size, device=images.device)[None] for size in (height, width))
+    return taken(
+        images, window.rows(rows, height, height), window.columns(columns, width, width))
 
-    def uniform(low: float, high: float) -> Tensor:
-        drawn = torch.rand(batch, generator=generator, device=images.device)
-        return low + (high - low) * drawn
 
-    area = uniform(smallest, 1.0)
-    skew = uniform(-math.log(longest_side), math.log(longest_side)).exp().sqrt()
-    tall = (area.sqrt() / skew).clamp(max=1.0)
-    wide = (area.sqrt() * skew).clamp(max=1.0)
-    across, down = uniform(-1.0, 1.0) * (1.0 - wide), uniform(-1.0, 1.0) * (1.0 - tall)
-    zero = torch.zeros_like(tall)
-    moves = torch.stack([torch.stack([wide, zero, across], 1),
-                         torch.stack([zero, tall, down], 1)], 1)
-    pictures = images.float().reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2)
-    each = pictures.shape[0] // batch
-    grid = functional.affine_grid(
-        moves.repeat_interleave(each, 0), list(pictures.shape), align_corners=False)
-    cut = functional.grid_sample(
-        pictures, grid, mode='bilinear', padding_mode='border', align_corners=False)
-    return cut.permute(0, 2, 3, 1).reshape(images.shape)
+def flip(images: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """
+    Mirror some samples from left to right, all pictures of a sample or none.
+
+    The workspace is mirrored, but neither state nor actions are: ``augment.robot.mirrored`` does
+    that for the samples that are told here, where it is known which values change their sign.
+    Instructions that say "left" or "right" become wrong, too.
+
+    Parameters
+    ----------
+    images
+        (batch, …, height, width, 3) of any type.
+    share
+        Probability of each sample to be mirrored.
+    generator
+        Source of the choice.
+
+    Returns
+    -------
+    tuple
+        The pictures, same type and shape, and ``flipped`` (batch,) bool.
+
+    Raises
+    ------
+    ValueError
+        If the share does not lie between 0 and 1.
+
+    """
+    check_share(share)
+    flipped = draw_flips(images.shape[0], share, generator, images.device)
+    width = images.shape[-2]
+    columns = mirrored_places(torch.arange(width, device=images.device)[None], flipped, width)
+    rows = torch.arange(images.shape[-3], device=images.device)
+    return taken(images, rows.expand(len(flipped), -1), columns), flipped
+
+
+def draw_flips(batch: int, share: float, generator: torch.Generator, device: torch.device
+               ) -> Tensor:
+    """Draw which samples (batch,) are mirrored."""
+    return torch.rand(batch, generator=generator, device=device) < share
+
+
+def mirrored_places(columns: Tensor, flipped: Tensor, width: int) -> Tensor:
+    """Columns (batch, w), counted from the other side in the samples that are ``flipped``."""
+    return torch.where(flipped[:, None], width - 1 - columns, columns)

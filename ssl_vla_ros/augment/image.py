@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ssl_vla_ros.augment.planes import check_share, draw_shape
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ class PhotometricConfig:
     sensor_noise: float = 4.0    # standard deviation of a pixel, of 255
 
 
-def photometric(images: Tensor, config: PhotometricConfig, generator: torch.Generator) -> Tensor:
+def photometric(images: Tensor, config: PhotometricConfig, generator: torch.Generator,
+                share: float = 1.0, alike: Sequence[int] = ()) -> Tensor:
     """
     Vary exposure, white balance and sensor noise.
 
@@ -37,14 +40,25 @@ def photometric(images: Tensor, config: PhotometricConfig, generator: torch.Gene
         Strengths; zeros leave the pictures as they are.
     generator
         Source of every random number, so that a seed reproduces a run.
+    share
+        Of the pictures that are varied; the others stay.
+    alike
+        Axes of the shape before the height along which pictures share their gains, as the frames
+        of a clip do with ``alike=(1,)``. Noise is never shared.
 
     Returns
     -------
     torch.Tensor
         float32, same shape, clamped to 0 … 255.
 
+    Raises
+    ------
+    ValueError
+        If the share does not lie between 0 and 1, or there is no such axis.
+
     """
-    lead = images.shape[:-3]
+    check_share(share)
+    lead = draw_shape(images.shape[:-3], alike)
 
     def uniform(*shape: int) -> Tensor:
         return 2.0 * torch.rand(*shape, generator=generator, device=images.device) - 1.0
@@ -52,4 +66,8 @@ def photometric(images: Tensor, config: PhotometricConfig, generator: torch.Gene
     gain = (1.0 + config.exposure * uniform(*lead, 1, 1, 1)) * (
         1.0 + config.white_balance * uniform(*lead, 1, 1, 3))
     noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images.float() * gain + config.sensor_noise * noise).clamp(0.0, 255.0)
+    varied = noise.mul_(config.sensor_noise).addcmul_(images.float(), gain).clamp_(0.0, 255.0)
+    if share == 1.0:
+        return varied
+    which = torch.rand(*lead, 1, 1, 1, generator=generator, device=images.device) < share
+    return torch.where(which, varied, images.float())

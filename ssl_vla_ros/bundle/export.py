@@ -134,7 +134,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
 
     add('encoder.onnx', encoder, 'features', {'images': images})
     manifest['encoder'] = {
-        'file': 'encoder.onnx', 'objective': run.config.objective,
+        'file': 'encoder.onnx', 'objective': run.config.title,
         'cameras': list(dataset.camera_names), 'height': encoder.height, 'width': encoder.width,
         'tokens': encoder.tokens, 'dim': encoder.dim, 'opset': OPSET}
     if hasattr(objective, 'decode'):
@@ -147,7 +147,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
         other = open_run(world_model_run)
         model = other.objective()
         if not isinstance(model, WorldModel):
-            raise BundleError(f'{other.path}: objective {other.config.objective!r} is no world '
+            raise BundleError(f'{other.path}: objective {other.config.title!r} is no world '
                               'model; give a run of objective world_model')
         _require_same_encoder(other, run, key, 'world model')
         context, horizon = model.config.context, model.config.horizon
@@ -162,7 +162,7 @@ def _write(part: Path, encoder_run: Path, data: Path, world_model_run: Path | No
         other = open_run(head_run)
         cloned = other.objective()
         if not isinstance(cloned, BehaviourCloning):
-            raise BundleError(f'{other.path}: objective {other.config.objective!r} is no policy '
+            raise BundleError(f'{other.path}: objective {other.config.title!r} is no policy '
                               'head; give a run of objective behaviour_cloning')
         _require_same_encoder(other, run, key, 'head')
         history = cloned.config.history

@@ -96,7 +96,7 @@ class Clips:
         if padding not in PADDING:
             raise DatasetError(f'padding of clips is {padding!r}, must be none or repeat'
                                f'{suggestion(padding, PADDING)}')
-        self._pictures = pictures
+        self.pictures = pictures
         self._columns = dict(columns or {})
         rows = pictures.shape[0]
         for name, values in self._columns.items():
@@ -168,7 +168,7 @@ class Clips:
         """
         rows, valid = self.rows(pick)
         return ClipBatch(
-            images=self._pictures.gather(rows, self.cameras),
+            images=self.pictures.gather(rows, self.cameras),
             columns={name: np.asarray(values[rows]) for name, values in self._columns.items()},
             rows=rows, valid=valid)
 

@@ -42,7 +42,7 @@ class HeadPolicy:
         objective = run.objective()
         if not isinstance(objective, BehaviourCloning):
             raise ConfigError(
-                f'{run_path}: objective {run.config.objective!r} is no policy head; give a run '
+                f'{run_path}: objective {run.config.title!r} is no policy head; give a run '
                 'of objective behaviour_cloning')
         require_compatible(run.contract, dataset.contract, str(run_path))
         self.contract: Contract = run.contract

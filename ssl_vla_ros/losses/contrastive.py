@@ -9,14 +9,15 @@ All of them compare by cosine and take the mean cross-entropy over anchors, in f
 from __future__ import annotations
 
 from ssl_vla_ros.losses.gather import gather_rows, world
-from ssl_vla_ros.losses.precision import full, unit
+from ssl_vla_ros.losses.precision import full, unit, without_autocast
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float | Tensor, *, gather: bool = False
-            ) -> Tensor:
+@without_autocast
+def nt_xent(first: Tensor, second: Tensor, temperature: float | Tensor, *, gather: bool = False,
+            bank: Tensor | None = None) -> Tensor:
     """
     Cross-entropy of each view to the other one of its sample, among all others (SimCLR).
 
@@ -32,6 +33,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float | Tensor, *, gathe
         Divides the cosines; above 0.
     gather
         Take negatives from all processes of the process group, too.
+    bank
+        (K, dim) embeddings of earlier batches: further negatives, without gradient. A sample that
+        is in it is a negative of itself, so it wants a dataset much larger than the bank.
 
     Raises
     ------
@@ -54,9 +58,14 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float | Tensor, *, gathe
     own = torch.cat([places, places + total])
     logits = anchors @ everyone.T / temperature
     logits = logits.scatter(1, own[:, None], -torch.inf)
+    if bank is not None:
+        if bank.ndim != 2 or bank.shape[1] != first.shape[1]:
+            raise ValueError(f'bank is {tuple(bank.shape)}, must be (K, {first.shape[1]})')
+        logits = torch.cat([logits, anchors @ unit(bank).detach().T / temperature], dim=1)
     return functional.cross_entropy(logits, torch.cat([places + total, places]))
 
 
+@without_autocast
 def queue_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float | Tensor) -> Tensor:
     """
     Cross-entropy of each query to its key, among the keys of a queue (MoCo).
@@ -89,6 +98,7 @@ def queue_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float |
         logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
+@without_autocast
 def paired_nce(first: Tensor, second: Tensor, scale: float | Tensor,
                same: Tensor | None = None, *, gather: bool = False) -> Tensor:
     """

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from ssl_vla_ros.losses.gather import world
-from ssl_vla_ros.losses.precision import full, unit
+from ssl_vla_ros.losses.precision import full, unit, without_autocast
 import torch
 from torch import distributed, Tensor
 
 
+@without_autocast
 def assignment_entropy(student: Tensor, teacher: Tensor, temperature: float,
                        weight: Tensor | None = None) -> Tensor:
     """
@@ -45,6 +46,7 @@ def assignment_entropy(student: Tensor, teacher: Tensor, temperature: float,
     return (found * weight).sum() / weight.sum()
 
 
+@without_autocast
 def centred_assignments(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
     """
     Probabilities (N, K) of a teacher whose mean output (K,) is taken off (DINO, section 3.1).
@@ -59,6 +61,7 @@ def centred_assignments(logits: Tensor, centre: Tensor, temperature: float) -> T
     return ((full(logits) - full(centre)) / temperature).softmax(dim=1).detach()
 
 
+@without_autocast
 def sinkhorn_assignments(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """
     Probabilities (N, K) of a teacher, made so that all K are used equally often.
@@ -96,6 +99,7 @@ def _log_sum_over_rows(plan: Tensor) -> Tensor:
     return total.log() + highest
 
 
+@without_autocast
 def koleo(features: Tensor) -> Tensor:
     """
     Spread features (N, dim) over the sphere: −mean ln of the distance to the nearest other one.

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from ssl_vla_ros.losses.precision import full
+from ssl_vla_ros.losses.precision import full, without_autocast
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
+@without_autocast
 def normalised_l1(prediction: Tensor, target: Tensor) -> Tensor:
     """
     Mean absolute error to a target (…, dim) that is normalised over its features.
@@ -33,6 +34,7 @@ def normalised_l1(prediction: Tensor, target: Tensor) -> Tensor:
         functional.layer_norm(full(target), size).detach())
 
 
+@without_autocast
 def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 17,
                       largest: float = 3.0) -> Tensor:
     """

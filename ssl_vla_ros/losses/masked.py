@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from ssl_vla_ros.losses.precision import full
+from ssl_vla_ros.losses.precision import full, without_autocast
 from ssl_vla_ros.losses.regression import masked_mean
 from torch import Tensor
 from torch.nn import functional
 
 
+@without_autocast
 def normalised_patches(patches: Tensor) -> Tensor:
     """
     Each patch (…, values) to zero mean and unit variance over all its pixels and colours.
@@ -22,6 +23,7 @@ def normalised_patches(patches: Tensor) -> Tensor:
     return (rows - mean) / (rows.var(dim=-1, keepdim=True) + 1e-6).sqrt()
 
 
+@without_autocast
 def normalised_tubes(tubes: Tensor) -> Tensor:
     """
     Each tube (…, pixels, colours) to zero mean and unit variance, each colour on its own.
@@ -34,6 +36,7 @@ def normalised_tubes(tubes: Tensor) -> Tensor:
     return (rows - mean) / (rows.var(dim=-2, keepdim=True).sqrt() + 1e-6)
 
 
+@without_autocast
 def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
     Mean squared error over the masked patches alone.
@@ -59,6 +62,7 @@ def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor
     return masked_mean(error, mask, 'patch is masked')
 
 
+@without_autocast
 def masked_token_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     """
     Cross-entropy to the visual token of each masked patch (BEiT).

@@ -4,8 +4,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
+
+P = ParamSpec('P')
+R = TypeVar('R')
+
+
+def without_autocast(loss: Callable[P, R]) -> Callable[P, R]:
+    """
+    Compute a function without automatic mixed precision.
+
+    Casting its inputs is not enough: a product of float32 matrices within ``torch.autocast`` is
+    taken in bfloat16 all the same.
+    """
+    @wraps(loss)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast('cpu', enabled=False), torch.autocast('cuda', enabled=False):
+            return loss(*args, **kwargs)
+    return computed
 
 
 def full(values: Tensor) -> Tensor:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.losses.precision import without_autocast
 from torch import Tensor
 
 
+@without_autocast
 def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """
     Mean of ``weight · (prediction − target)²``.
@@ -35,6 +37,7 @@ def weighted_mse(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (weight * (prediction.float() - target.float()).square()).mean()
 
 
+@without_autocast
 def masked_mean(error: Tensor, mask: Tensor, what: str) -> Tensor:
     """
     Mean of ``error`` (batch, items) where ``mask`` (batch, items) is true.
@@ -51,6 +54,7 @@ def masked_mean(error: Tensor, mask: Tensor, what: str) -> Tensor:
     return (error * mask).sum() / count
 
 
+@without_autocast
 def masked_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     Mean absolute error over the valid steps of action chunks.

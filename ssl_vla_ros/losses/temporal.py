@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from ssl_vla_ros.losses.precision import full, unit
+from ssl_vla_ros.losses.precision import full, unit, without_autocast
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
+@without_autocast
 def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor) -> Tensor:
     """
     Cross-entropy of predicted features to the right moment, of all moments of the batch.
@@ -49,6 +50,7 @@ def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor
         one @ two.T / temperature, torch.arange(len(one), device=one.device))
 
 
+@without_autocast
 def time_contrast(earlier: Tensor, middle: Tensor, later: Tensor) -> Tensor:
     """
     Have frames that are near in time nearer than frames that are far, and than other videos.
@@ -96,6 +98,7 @@ def _choose(right: Tensor, *wrong: Tensor) -> Tensor:
     return (scores.logsumexp(dim=1) - right).mean()
 
 
+@without_autocast
 def sparsity(features: Tensor, l1: float = 1e-5, l2: float = 1e-5) -> Tensor:
     """Mean over rows (N, dim) of ``l1``·‖f‖₁ + ``l2``·‖f‖₂ (R3M, equation 3)."""
     rows = full(features)

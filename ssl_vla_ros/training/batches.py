@@ -15,11 +15,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from ssl_vla_ros.dataset.pictures import FrameRows
 from ssl_vla_ros.errors import DatasetError
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import get_worker_info, IterableDataset
 
 
 class BatchSource(Protocol):
@@ -41,45 +40,6 @@ def episode_rows(lengths: Sequence[int], episodes: Sequence[int]) -> NDArray[np.
         return np.zeros(0, dtype=np.int64)
     return np.concatenate([
         np.arange(starts[episode], starts[episode + 1]) for episode in episodes])
-
-
-class FrameSource:
-    """
-    Random frames of the training episodes.
-
-    Parameters
-    ----------
-    frames
-        One (N, H, W, 3) uint8 array a camera, or what is indexed like one.
-    rows
-        Rows of the training split.
-    batch_size, seed
-        Of the batches.
-
-    """
-
-    def __init__(self, frames: Sequence[FrameRows], rows: NDArray[np.int64],
-                 batch_size: int, seed: int) -> None:
-        if len(rows) == 0:
-            raise DatasetError('the training split has no rows; record more episodes')
-        self._frames = frames
-        self._rows = rows
-        self._batch_size = batch_size
-        self._seed = seed
-
-    def _gather(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        images = np.stack([frames[rows] for frames in self._frames], axis=1)
-        return {'images': torch.from_numpy(images)}
-
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """``images`` uint8 (batch, cameras, H, W, 3)."""
-        rng = np.random.default_rng([self._seed, step])
-        return self._gather(np.sort(rng.choice(self._rows, self._batch_size)))
-
-    def statistics_rows(self) -> dict[str, Tensor]:
-        """Up to 512 frames spread over the training split."""
-        pick = np.linspace(0, len(self._rows) - 1, min(512, len(self._rows))).astype(np.int64)
-        return self._gather(self._rows[pick])
 
 
 @dataclass(frozen=True)
@@ -165,16 +125,18 @@ class WindowSource:
                 'actions': torch.from_numpy(table.actions[rows])}
 
 
-class StepDataset(IterableDataset[dict[str, Tensor]]):
-    """Batches ``first`` … ``steps − 1`` of a source; ``first`` is set before training goes on."""
+class StepDataset(IterableDataset[tuple[int, dict[str, Tensor]]]):
+    """Batches ``first`` … ``count − 1``, numbered; ``first`` is set before training goes on."""
 
-    def __init__(self, source: BatchSource, steps: int) -> None:
+    def __init__(self, source: BatchSource, count: int) -> None:
         super().__init__()
         self._source = source
-        self._steps = steps
+        self._count = count
         self.first = 0
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Batches from ``first`` on."""
-        for step in range(self.first, self._steps):
-            yield self._source.batch(step)
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Batches from ``first`` on; with several workers, each gives every other one."""
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        for number in range(self.first + worker, self._count, workers):
+            yield number, self._source.batch(number)

@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from dataclasses import dataclass
 import math
 from pathlib import Path
-from typing import Any, get_type_hints, TypeVar
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from ssl_vla_ros.contract import suggestion
 from ssl_vla_ros.errors import ConfigError
+from ssl_vla_ros.networks.vision import VisionConfig
 from ssl_vla_ros.yaml_text import load_yaml, yaml_problem
 import yaml
 
@@ -22,22 +24,30 @@ T = TypeVar('T')
 FEATURE_SOURCES = ('encoder', 'random', 'imagenet', 'true_pose', 'none')
 #: Where pictures come from: decoded once to the disk, or each time they are wanted.
 PICTURE_SOURCES = ('cache', 'stream')
+#: Lightning's names: full, or mixed with bfloat16 or float16; losses are float32 all the same.
+PRECISIONS = ('32-true', 'bf16-mixed', '16-mixed')
+#: How several processes train: with copies of the network, or with each its part of it.
+STRATEGIES = ('auto', 'ddp', 'fsdp')
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything a run depends on, apart from the data. Each field can be overridden by name."""
 
-    objective: str                    # a name of the registry: keypoints, world_model, …
+    objective: str | Mapping[str, float]   # of the registry; or several, with their weights
     steps: int
-    batch_size: int
+    batch_size: int                   # samples of a step, over all processes
     learning_rate: float
     height: int = 96                  # the encoder's input size, pixels
     width: int = 96
     weight_decay: float = 1e-4
     warmup_steps: int = 100           # linear warm-up, then a cosine down to zero
-    gradient_clip: float = 1.0        # norm
-    precision: str = '32-true'        # Lightning's names: 32-true, bf16-mixed
+    gradient_clip: float = 1.0        # norm; 0 does not clip
+    accumulate: int = 1               # batches whose gradients make one step
+    ema: float = 0.0                  # of all weights, which are then what is kept; 0: none
+    precision: str = '32-true'        # one of PRECISIONS
+    compile: bool = False             # torch.compile the trunks and transformer blocks
+    strategy: str = 'auto'            # one of STRATEGIES, over the processes of torchrun or SLURM
     threads: int = 0                  # of torch; 0 leaves its own choice
     seed: int = 0
     held_out_fraction: float = 0.1    # of the episodes, never trained on
@@ -45,10 +55,25 @@ class TrainConfig:
     checkpoint_every: int = 200       # steps
     probe_every: int = 200            # steps, for encoders; 0 probes at the end only
     log_every: int = 20               # steps
+    tensorboard: bool = False         # write curves for TensorBoard, too
+    wandb: str = ''                   # project of Weights & Biases; '' does not write there
     encoder: str = ''                 # directory of the run whose frozen encoder is used
     features: str = 'encoder'         # one of FEATURE_SOURCES
     pictures: str = 'cache'           # one of PICTURE_SOURCES; a run may go on with the other
+    network: VisionConfig = dataclasses.field(default_factory=VisionConfig)   # the encoder
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)   # the objective's settings
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Objectives by name, with their weights."""
+        if isinstance(self.objective, str):
+            return {self.objective: 1.0}
+        return dict(self.objective)
+
+    @property
+    def title(self) -> str:
+        """The objectives in one word, for people."""
+        return '+'.join(self.weights)
 
 
 def _convert(value: object, kind: Any, where: str) -> Any:
@@ -65,10 +90,33 @@ def _convert(value: object, kind: Any, where: str) -> Any:
         return value
     if kind in (str, bool) and isinstance(value, kind):
         return value
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return _convert_tuple(value, get_args(kind), where)
+    if isinstance(kind, UnionType):
+        return _convert_union(value, get_args(kind), where)
     if kind not in (int, float, str, bool) and isinstance(value, Mapping):
         return dict(value)
-    name = getattr(kind, '__name__', str(kind))
+    name = kind.__name__ if isinstance(kind, type) else str(kind)
     raise ConfigError(f'{where} is {value!r}, must be of type {name}')
+
+
+def _convert_tuple(value: Sequence[object], kinds: tuple[Any, ...], where: str
+                   ) -> tuple[Any, ...]:
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_convert(item, kinds[0], where) for item in value)
+    if len(value) != len(kinds):
+        raise ConfigError(f'{where} is {list(value)!r}, must hold {len(kinds)} values')
+    return tuple(_convert(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+
+
+def _convert_union(value: object, kinds: tuple[Any, ...], where: str) -> Any:
+    for kind in kinds:
+        try:
+            return _convert(value, kind, where)
+        except ConfigError:
+            continue
+    raise ConfigError(f'{where} is {value!r}, must be of type '
+                      f'{" or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)}')
 
 
 def parse_dataclass(kind: type[T], data: object, where: str) -> T:
@@ -131,7 +179,8 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
 
 def check_config(config: TrainConfig, where: str) -> None:
     """Raise ``ConfigError`` for values that fit their type but not each other."""
-    for name in ('steps', 'batch_size', 'height', 'width', 'checkpoint_every', 'log_every'):
+    for name in ('steps', 'batch_size', 'accumulate', 'height', 'width', 'checkpoint_every',
+                 'log_every'):
         if getattr(config, name) < 1:
             raise ConfigError(f'{where}: {name} is {getattr(config, name)}, must be at least 1')
     for name in ('seed', 'split_seed', 'threads', 'warmup_steps', 'probe_every', 'weight_decay',
@@ -139,10 +188,6 @@ def check_config(config: TrainConfig, where: str) -> None:
         value = getattr(config, name)
         if not 0 <= value < math.inf:  # so NaN is refused, too
             raise ConfigError(f'{where}: {name} is {value}, must be at least 0 and finite')
-    for name in ('height', 'width'):
-        if getattr(config, name) % 4:
-            raise ConfigError(
-                f'{where}: {name} is {getattr(config, name)}, must be a multiple of 4')
     if not 0.0 < config.learning_rate < math.inf:
         raise ConfigError(
             f'{where}: learning_rate is {config.learning_rate}, must be above 0 and finite')
@@ -157,9 +202,21 @@ def check_config(config: TrainConfig, where: str) -> None:
         raise ConfigError(
             f'{where}: pictures is {config.pictures!r}, must be cache or stream'
             f'{suggestion(config.pictures, PICTURE_SOURCES)}')
-    if config.precision not in ('32-true', 'bf16-mixed', '16-mixed'):
-        raise ConfigError(
-            f'{where}: precision is {config.precision!r}, must be 32-true, bf16-mixed or 16-mixed')
+    for name, known in (('precision', PRECISIONS), ('strategy', STRATEGIES)):
+        if getattr(config, name) not in known:
+            raise ConfigError(
+                f'{where}: {name} is {getattr(config, name)!r}, must be one of '
+                f'{", ".join(known)}{suggestion(getattr(config, name), known)}')
+    if not 0.0 <= config.ema < 1.0:
+        raise ConfigError(f'{where}: ema is {config.ema}, must be at least 0 and below 1')
+    if not config.weights:
+        raise ConfigError(f'{where}: objective is empty; name one, or several with weights')
+    for name, weight in config.weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0.0 < weight < math.inf:
+            raise ConfigError(
+                f'{where}: objective: the weight of {name} is {weight!r}, must be above 0 and '
+                'finite')
 
 
 def load_train_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:

@@ -1,51 +1,75 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Lightning side: one module for every objective, checkpoints, progress and signals."""
+"""One Lightning module for every objective: steps, optimiser, schedule, averaged weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-import json
 import math
 from pathlib import Path
-import signal
-import sys
-import threading
-import time
-from types import FrameType
 from typing import Any
 
 import lightning
+from safetensors.torch import save_file
 from ssl_vla_ros.errors import ConfigError
+from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Objective
+from ssl_vla_ros.training.average import WeightAverage
 from ssl_vla_ros.training.config import TrainConfig
 import torch
 from torch import Tensor
 
+#: Keeps the random numbers of processes apart; no run has as many steps.
+_RANK_STRIDE = 2**40
+
 
 class TrainingModule(lightning.LightningModule):
-    """An objective with AdamW, warm-up and cosine decay."""
+    """
+    An objective with AdamW, warm-up, cosine decay and, if wanted, averaged weights.
 
-    def __init__(self, objective: Objective, config: TrainConfig) -> None:
+    Parameters
+    ----------
+    objective
+        What is trained.
+    config
+        How.
+    run
+        Directory of the run: a batch that broke the loss is left there.
+
+    """
+
+    def __init__(self, objective: Objective, config: TrainConfig, run: Path) -> None:
         super().__init__()
         self.objective = objective
         self.config = config
         self.latest: dict[str, float] = {}
+        self.average = WeightAverage(objective, config.ema) if config.ema else None
+        self._run = run
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step; its random numbers depend on seed and step alone."""
+    def training_step(self, numbered: tuple[int, dict[str, Tensor]], batch_idx: int) -> Tensor:
+        """One batch; its random numbers depend on seed, batch and process alone."""
+        number, batch = numbered
+        self.objective.begin_step(self.global_step / self.config.steps)
         generator = torch.Generator(device=self.device)
-        generator.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        generator.manual_seed(
+            self.config.seed * 1_000_003 + number + self.global_rank * _RANK_STRIDE)
         parts: dict[str, Tensor] = self.objective(batch, generator)
         loss = parts['loss']
         if not bool(torch.isfinite(loss)):
             raise ConfigError(
-                f'the loss became {float(loss.detach())} at step {self.global_step}; '
-                f'{self._remedy()}')
+                f'the loss became {float(loss.detach())} at step {self.global_step}; the batch is '
+                f'in {self._keep(number, batch)}; {self._remedy()}')
         if self.global_step % self.config.log_every == 0:
             self.latest = {name: float(value.detach()) for name, value in parts.items()}
         return loss
+
+    def _keep(self, number: int, batch: dict[str, Tensor]) -> Path:
+        """Leave a batch in the run's directory, for study."""
+        path = self._run / f'broken_batch_{number}.safetensors'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.detach().cpu().contiguous() for name, value in batch.items()},
+                  path, metadata={'batch': str(number), 'step': str(self.global_step),
+                                  'seed': str(self.config.seed), 'rank': str(self.global_rank)})
+        return path
 
     def _remedy(self) -> str:
         config = self.config
@@ -72,17 +96,32 @@ class TrainingModule(lightning.LightningModule):
                 raise ConfigError(
                     f'{name} is no longer finite after step {self.global_step}; {self._remedy()}')
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the objective change gradients, before they are clipped."""
+        self.objective.mend_gradients()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Move the weights, then let teachers and the average follow."""
+        super().optimizer_step(*args, **kwargs)
+        self.objective.end_step()
+        if self.average is not None:
+            self.average.follow(self.objective)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the averaged weights beside the others."""
+        if self.average is not None:
+            checkpoint['average'] = self.average.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the averaged weights back."""
+        if self.average is not None:
+            self.average.load(checkpoint['average'])
+
     def configure_optimizers(self) -> Any:
-        """AdamW; no decay on biases, norms and other vectors."""
-        decay: list[torch.nn.Parameter] = []
-        plain: list[torch.nn.Parameter] = []
-        for parameter in self.objective.parameters():
-            if parameter.requires_grad:
-                (decay if parameter.ndim > 1 else plain).append(parameter)
-        optimiser = torch.optim.AdamW(
-            [{'params': decay, 'weight_decay': self.config.weight_decay},
-             {'params': plain, 'weight_decay': 0.0}], lr=self.config.learning_rate)
-        warmup, steps = self.config.warmup_steps, self.config.steps
+        """AdamW; no decay on biases, norms and other vectors; trunks at their own rate."""
+        config = self.config
+        optimiser = torch.optim.AdamW(self._groups(), lr=config.learning_rate)
+        warmup, steps = config.warmup_steps, config.steps
 
         def scale(step: int) -> float:
             if step < warmup:
@@ -93,138 +132,17 @@ class TrainingModule(lightning.LightningModule):
         return {'optimizer': optimiser,
                 'lr_scheduler': {'scheduler': schedule, 'interval': 'step'}}
 
-
-class Recorder(lightning.Callback):
-    """
-    Write metrics, show progress, save checkpoints and stop on a signal.
-
-    Parameters
-    ----------
-    run
-        Directory of the run: ``metrics.jsonl`` and ``checkpoint.safetensors`` go there.
-    config
-        For the intervals.
-    probe
-        Called every ``probe_every`` steps with the step; returns metrics to write.
-    quiet
-        Show no progress line.
-
-    """
-
-    def __init__(self, run: Path, config: TrainConfig,
-                 probe: Callable[[int], dict[str, float]] | None, quiet: bool) -> None:
-        self.run = run
-        self.config = config
-        self.interrupted = False
-        self._probe = probe
-        self._quiet = quiet
-        self._begin = time.monotonic()
-        self._first = 0
-        self._shown = 0.0
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule
-                       ) -> None:
-        """Note where this run begins, and forget metrics of steps that it takes again."""
-        self._begin, self._first = time.monotonic(), trainer.global_step
-        self._trim_metrics(trainer.global_step)
-        if signal.getsignal(signal.SIGINT) == self.stop:
-            # Lightning has wrapped our handler of SIGTERM by now, and would leave through
-            # SystemExit, status 0, with or without a checkpoint.
-            signal.signal(signal.SIGTERM, self.stop)
-
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: end after the present step, with a checkpoint."""
-        self.interrupted = True
-
-    def _trim_metrics(self, step: int) -> None:
-        """Drop what a killed run wrote after its last checkpoint; those steps come again."""
-        path = self.run / 'metrics.jsonl'
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                known = int(json.loads(line)['step'])
-            except (ValueError, KeyError, TypeError):
-                continue  # cut off by the kill
-            if known <= step:
-                kept.append(line + '\n')
-        part = path.with_name(f'.{path.name}.part')
-        part.write_text(''.join(kept), encoding='utf-8')
-        part.replace(path)
-
-    def _write(self, step: int, values: dict[str, float]) -> None:
-        with (self.run / 'metrics.jsonl').open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'step': step, **values}) + '\n')
-
-    def _show(self, step: int, loss: float) -> None:
-        now = time.monotonic()
-        if self._quiet or (now - self._shown < 0.5 and step < self.config.steps):
-            return
-        self._shown = now
-        rate = (step - self._first) / max(1e-6, now - self._begin)
-        left = (self.config.steps - step) / max(1e-6, rate)
-        done = round(24 * step / self.config.steps)
-        line = (f'{self.config.objective:<18} [{"#" * done}{"." * (24 - done)}] '
-                f'{step}/{self.config.steps}  loss {loss:.4f}  '
-                f'{rate * self.config.batch_size:.0f} samples/s  {left:.0f} s left')
-        end = '\n' if step >= self.config.steps else ''
-        if sys.stderr.isatty():
-            print(f'\r\033[K{line}', end=end, file=sys.stderr, flush=True)
-        elif step >= self.config.steps or step % (2 * self.config.log_every) == 0:
-            print(line, file=sys.stderr, flush=True)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule,
-                           outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After each step: metrics, probes, checkpoint, and a stop if one was asked for."""
-        assert isinstance(module, TrainingModule)
-        step, config = trainer.global_step, self.config
-        if (step - 1) % config.log_every == 0:
-            rate = (step - self._first) / max(1e-6, time.monotonic() - self._begin)
-            self._write(step, {**module.latest, 'samples_per_s': rate * config.batch_size})
-        self._show(step, module.latest.get('loss', float('nan')))
-        last = step >= config.steps
-        # After the last step the finished run is probed anyway.
-        probing = (self._probe is not None and not last
-                   and config.probe_every > 0 and step % config.probe_every == 0)
-        saving = self.interrupted or last or step % config.checkpoint_every == 0
-        if probing or saving:
-            module.require_finite()
-        if self._probe is not None and probing:
-            self._write(step, self._probe(step))
-        if saving or self.interrupted:  # a signal may have come while probing
-            trainer.save_checkpoint(self.run / 'checkpoint.safetensors', weights_only=False)
-            if self.interrupted:
-                trainer.should_stop = True
-
-
-@contextmanager
-def stop_on_signals(recorder: Recorder) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end training after the present step, with a checkpoint."""
-    with _handling((signal.SIGINT, signal.SIGTERM), recorder.stop):
-        yield
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise ``KeyboardInterrupt``, as SIGINT does: one way to end, one message."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    with _handling((signal.SIGTERM,), handle):
-        yield
-
-
-@contextmanager
-def _handling(numbers: Sequence[signal.Signals],
-              handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python delivers signals to the main thread alone, which keeps its handlers
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+    def _groups(self) -> list[dict[str, Any]]:
+        encoder = getattr(self.objective, 'encoder', None)
+        trunk: set[int] = set()
+        if isinstance(encoder, VisionEncoder):
+            trunk = {id(parameter) for parameter in encoder.trunks.parameters()}
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for parameter in self.objective.parameters():
+            if parameter.requires_grad:
+                key = (parameter.ndim > 1, id(parameter) in trunk)
+                groups.setdefault(key, []).append(parameter)
+        rate = self.config.learning_rate
+        return [{'params': found, 'weight_decay': self.config.weight_decay if decays else 0.0,
+                 'lr': rate * (self.config.network.learning_rate_scale if trunks else 1.0)}
+                for (decays, trunks), found in groups.items()]

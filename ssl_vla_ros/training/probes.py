@@ -3,48 +3,129 @@
 """
 Probes of frozen features: do they vary, how many directions do they use, what can be read off.
 
-A falling loss alone hides collapse, and RankMe alone does not see it either: so the deviation of
-the features and a ridge probe to the robot's state on held-out episodes decide.
+A falling loss alone hides collapse, and RankMe alone does not see it either: so deviation,
+effective rank and a ridge probe to the robot's state on held-out episodes decide. An MLP probe
+tells what is there but not linear; retrieval tells whether the features know how far a task is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+import math
+from statistics import median_high
 
 import numpy as np
-from numpy.typing import NDArray
+from ssl_vla_ros.training.readouts import Array, mlp_r2, ridge_r2, Rows
+from ssl_vla_ros.training.retrieval import temporal_retrieval
+import torch
 
-Array = NDArray[np.float64]
+__all__ = ['effective_rank', 'mlp_r2', 'probe', 'ProbeResult', 'rank_me', 'ridge_r2',
+           'temporal_retrieval']
 
 #: Mean deviation of the features below which they carry nothing that a head can use.
 COLLAPSED_STD = 1e-4
+#: Features that use fewer directions than this, of more than two, are called collapsed.
+COLLAPSED_RANK = 1.5
 #: Features that explain less of the state than this, on held-out episodes, are called collapsed.
 COLLAPSED_R2 = 0.05
+#: Rows that ranks are taken of, at most.
+_MOST = 2048
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Deviation, RankMe and the ridge probe's R² for each target."""
+    """
+    What the probes of one set of features found.
+
+    Attributes
+    ----------
+    feature_std
+        Mean deviation of a feature on held-out rows.
+    rank_me, effective_rank
+        Directions in use, with and without the mean.
+    width
+        Features there are.
+    r2, mlp_r2
+        R² of the ridge probe and of the MLP for each target; the latter is empty if it was not
+        fitted.
+    retrieval
+        Kendall's tau of the alignment in time, 0 for chance; NaN if it was not measured.
+
+    """
 
     feature_std: float
     rank_me: float
-    r2: dict[str, float]
+    effective_rank: float
+    width: int
+    r2: Mapping[str, float]
+    mlp_r2: Mapping[str, float] = field(default_factory=dict)
+    retrieval: float = math.nan
 
     @property
     def mean_r2(self) -> float:
         """Mean R² over the targets that vary."""
-        return float(np.mean(list(self.r2.values()))) if self.r2 else float('nan')
+        return _mean(self.r2)
+
+    @property
+    def mean_mlp_r2(self) -> float:
+        """Mean R² of the MLP over the targets that vary."""
+        return _mean(self.mlp_r2)
 
     @property
     def median_r2(self) -> float:
-        """Median R²: one target that hardly varies on the held-out rows does not decide."""
-        return float(np.median(list(self.r2.values()))) if self.r2 else float('nan')
+        """Median R² (the upper of two): targets that hardly vary on held-out rows do not decide."""
+        return median_high(self.r2.values()) if self.r2 else math.nan
 
     @property
     def collapsed(self) -> bool:
-        """Whether deviation or probe says that the encoder has collapsed."""
-        return self.feature_std < COLLAPSED_STD or self.median_r2 < COLLAPSED_R2
+        """Whether deviation, rank or probe says that the encoder has collapsed."""
+        return bool(self.causes())
+
+    def causes(self) -> dict[str, str]:
+        """Return why the features are called collapsed: a sentence by 'constant', 'rank' …."""
+        if self.feature_std < COLLAPSED_STD:
+            # The rest follows from it.
+            return {'constant': 'the features are constant: their mean deviation on held-out rows '
+                                f'is {self.feature_std:.2g} (below {COLLAPSED_STD:g})'}
+        found = {}
+        if self.width > 2 and self.effective_rank < COLLAPSED_RANK:
+            found['rank'] = (f'the features vary in one direction: their effective rank is '
+                             f'{self.effective_rank:.2f} (below {COLLAPSED_RANK:g}), their width '
+                             f'{self.width}')
+        if self.median_r2 < COLLAPSED_R2:
+            found['unreadable'] = (
+                'next to nothing can be read off the features linearly: the median R² to '
+                f'{len(self.r2)} targets on held-out episodes is {self.median_r2:.2f} (below '
+                f'{COLLAPSED_R2:g})')
+            if self.mlp_r2:
+                found['unreadable'] += f', that of an MLP {median_high(self.mlp_r2.values()):.2f}'
+        return found
+
+    def reasons(self) -> list[str]:
+        """Sentences that say why the features are called collapsed; empty if they are not."""
+        return list(self.causes().values())
+
+    def metrics(self) -> dict[str, float]:
+        """Return all figures by the names they have in ``metrics.jsonl`` and ``run.json``."""
+        values = {
+            'probe.feature_std': self.feature_std, 'probe.rank_me': self.rank_me,
+            'probe.effective_rank': self.effective_rank, 'probe.mean_r2': self.mean_r2,
+            'probe.mean_mlp_r2': self.mean_mlp_r2, 'probe.retrieval': self.retrieval}
+        values |= {f'probe.r2.{name}': value for name, value in self.r2.items()}
+        values |= {f'probe.mlp_r2.{name}': value for name, value in self.mlp_r2.items()}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return float(np.mean(list(values.values()))) if values else math.nan
+
+
+def _singular_values(rows: Array) -> Array:
+    """From the smaller Gram matrix: half the time, and small values change no entropy."""
+    gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+    found: Array = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
+    return found
 
 
 def rank_me(features: Array) -> float:
@@ -59,7 +140,7 @@ def rank_me(features: Array) -> float:
         (N, D), not centred, as in the paper.
 
     """
-    values = np.linalg.svd(features, compute_uv=False)
+    values = _singular_values(features)
     total = values.sum()
     if total == 0.0:
         return 0.0
@@ -67,41 +148,55 @@ def rank_me(features: Array) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def ridge_r2(features: Array, targets: Array, train: NDArray[np.int64],
-             test: NDArray[np.int64], names: Sequence[str], strength: float = 1.0
-             ) -> dict[str, float]:
+def effective_rank(features: Array) -> float:
     """
-    R² on ``test`` rows of a ridge regression fitted on ``train`` rows.
+    Effective rank of features less their mean.
+
+    The exponential of the entropy of the normalised singular values: "The effective rank: a
+    measure of effective dimensionality" (Roy and Vetterli, 2007), section 2. A constant offset,
+    which RankMe counts as a direction of its own, is taken off first.
+
+    Parameters
+    ----------
+    features
+        (N, D).
+
+    Returns
+    -------
+    float
+        From 1 to min(N − 1, D); 0 for features that do not vary beyond float32's rounding.
+
+    """
+    centred = features - features.mean(axis=0)
+    if np.linalg.norm(centred) <= 1e-6 * np.linalg.norm(features):
+        return 0.0
+    values = _singular_values(centred)
+    share = values[values > 0.0] / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Sequence[str], *,
+          episodes: Rows | None = None, tasks: Sequence[str] | None = None, seed: int = 0
+          ) -> ProbeResult:
+    """
+    All probes of ``features`` (N, D) against ``targets`` (N, K).
 
     Parameters
     ----------
     features, targets
-        (N, D) and (N, K); standardised here by the training rows alone.
+        One row for each row of ``train`` and ``test``.
     train, test
-        Row numbers of the two splits, by episode.
+        Row numbers of the two splits, by episode and in the order of time.
     names
-        (K) names of the targets. A target that does not vary on the test rows has no R² and is
-        left out.
-    strength
-        Of the penalty, per standardised feature.
-
-    """
-    mean, std = features[train].mean(axis=0), features[train].std(axis=0) + 1e-8
-    design = np.c_[(features - mean) / std, np.ones(len(features))]
-    penalty = strength * np.eye(design.shape[1])
-    penalty[-1, -1] = 0.0
-    fitted = design[train]
-    weights = np.linalg.solve(fitted.T @ fitted + penalty, fitted.T @ targets[train])
-    error = np.square(design[test] @ weights - targets[test]).sum(axis=0)
-    spread = np.square(targets[test] - targets[test].mean(axis=0)).sum(axis=0)
-    return {name: float(1.0 - error[i] / spread[i]) for i, name in enumerate(names)
-            if spread[i] > 1e-9 * len(test)}
-
-
-def probe(features: Array, targets: Array, train: NDArray[np.int64], test: NDArray[np.int64],
-          names: Sequence[str]) -> ProbeResult:
-    """
-    All three probes of ``features`` (N, D) against ``targets`` (N, K).
+        (K) names of the targets.
+    episodes
+        (N,) episode of each row. Without it neither the MLP, which must stop by episodes of its
+        own, nor retrieval can be had. One training episode alone leaves the MLP out, one held-out
+        episode of each task retrieval.
+    tasks
+        (N,) task of each row; None if there is one only.
+    seed
+        Of the MLP.
 
     Raises
     ------
@@ -111,9 +206,16 @@ def probe(features: Array, targets: Array, train: NDArray[np.int64], test: NDArr
     """
     if not (np.isfinite(features).all() and np.isfinite(targets).all()):
         raise ValueError('features and targets must be finite')
-    features = features.astype(np.float64)
-    sample = test[:2048]
+    features, targets = features.astype(np.float64), targets.astype(np.float64)
+    sample = features[test[np.linspace(0, len(test) - 1, min(_MOST, len(test))).astype(int)]]
+    mlp: dict[str, float] = {}
+    retrieval = math.nan
+    if episodes is not None:
+        if len(names) and len(np.unique(episodes[train])) > 1:
+            mlp = mlp_r2(features, targets, train, test, names, episodes,
+                         torch.Generator().manual_seed(seed))
+        retrieval = temporal_retrieval(features, episodes, test, tasks)
     return ProbeResult(
-        feature_std=float(features[test].std(axis=0).mean()),
-        rank_me=rank_me(features[sample]),
-        r2=ridge_r2(features, targets.astype(np.float64), train, test, names))
+        feature_std=float(features[test].std(axis=0).mean()), rank_me=rank_me(sample),
+        effective_rank=effective_rank(sample), width=features.shape[1],
+        r2=ridge_r2(features, targets, train, test, names), mlp_r2=mlp, retrieval=retrieval)

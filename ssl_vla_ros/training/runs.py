@@ -19,13 +19,14 @@ import warnings
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from ssl_vla_ros.contract import Contract, parse_contract, suggestion
+from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
-from ssl_vla_ros.objectives import Objective, OBJECTIVES, ObjectiveSpec
+from ssl_vla_ros.objectives import Objective
 from ssl_vla_ros.objectives.base import DataShape
+from ssl_vla_ros.training.building import build_objective
 from ssl_vla_ros.training.config import parse_dataclass, TrainConfig
 import torch
 
@@ -37,7 +38,8 @@ CHECKPOINT_FILE = 'checkpoint.safetensors'
 def config_digest(config: TrainConfig) -> str:
     """SHA-256 of a configuration's content, less what changes the speed of a run alone."""
     content = dataclasses.asdict(config)
-    del content['threads'], content['pictures']
+    for name in ('threads', 'pictures', 'compile', 'strategy', 'tensorboard', 'wandb'):
+        del content[name]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -93,7 +95,8 @@ class Run:
             raise ConfigError(
                 f'{self.path}: training stopped at step {self.info.get("step", 0)} of '
                 f'{self.config.steps}; run the same train command again to finish it')
-        built = build_objective(self.config, self.shape, str(self.path))
+        # Its weights come from the run itself, whatever they were begun with.
+        built = build_objective(self.config, self.shape, str(self.path), fresh=True)
         path = self.path / MODEL_FILE
         try:
             weights = load_file(path)
@@ -117,39 +120,9 @@ class Run:
         found = getattr(self.objective(), 'encoder', None)
         if not isinstance(found, Encoder):
             raise ConfigError(
-                f'{self.path}: objective {self.config.objective!r} trains no encoder; give the '
+                f'{self.path}: objective {self.config.title!r} trains no encoder; give the '
                 'directory of a pretraining run')
         return found
-
-
-def model_settings(config: TrainConfig, where: str) -> tuple[ObjectiveSpec, Any]:
-    """
-    Return the objective's registry entry and its settings, checked.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such objective, or ``model`` does not fit it.
-
-    """
-    spec = OBJECTIVES.get(config.objective)
-    if spec is None:
-        raise ConfigError(
-            f'{where}: objective is {config.objective!r}, must be one of '
-            f'{", ".join(OBJECTIVES)}{suggestion(config.objective, OBJECTIVES)}')
-    settings: Any = parse_dataclass(spec.settings, dict(config.model), f'{where}: model')
-    return spec, settings
-
-
-def build_objective(config: TrainConfig, shape: DataShape, where: str) -> Objective:
-    """Build an objective with fresh weights drawn from the configuration's seed."""
-    spec, settings = model_settings(config, where)
-    torch.manual_seed(config.seed)
-    try:
-        built: Objective = spec.build(shape, settings)
-    except ValueError as error:
-        raise ConfigError(f'{where}: model: {error}') from error
-    return built
 
 
 def open_run(path: str | Path) -> Run:
@@ -168,7 +141,7 @@ def open_run(path: str | Path) -> Run:
         info = json.loads(file.read_text(encoding='utf-8'))
         config = parse_dataclass(TrainConfig, info['config'], str(file))
         contract = parse_contract(info['contract'], str(file))
-        shape = DataShape(**info['shape'])
+        shape = DataShape(**{**info['shape'], 'tasks': tuple(info['shape'].get('tasks', ()))})
     except FileNotFoundError as error:
         raise ConfigError(
             f'{root}: no training run here ({RUN_FILE} is missing); `ssl_vla train` makes one'
@@ -178,10 +151,19 @@ def open_run(path: str | Path) -> Run:
     return Run(root, config, contract, shape, info)
 
 
-def begin_run(path: Path, config: TrainConfig, contract: Contract, shape: DataShape,
-              dataset_digest: str, encoder_digest: str) -> Run:
+def begin_run(path: Path, config: TrainConfig, dataset: Dataset, shape: DataShape,
+              encoder_digest: str, *, writes: bool = True) -> Run:
     """
     Make a run's directory, or find the same run in it.
+
+    Parameters
+    ----------
+    path, config, dataset, shape
+        Where, what, and on which data.
+    encoder_digest
+        Of the frozen encoder whose features are trained on; '' if pictures are.
+    writes
+        False in all but one of several processes: nothing is written then.
 
     Raises
     ------
@@ -191,7 +173,8 @@ def begin_run(path: Path, config: TrainConfig, contract: Contract, shape: DataSh
 
     """
     path.mkdir(parents=True, exist_ok=True)
-    wanted = {'config_digest': config_digest(config), 'dataset_digest': dataset_digest,
+    contract = dataset.contract
+    wanted = {'config_digest': config_digest(config), 'dataset_digest': dataset.digest(),
               'encoder_digest': encoder_digest}
     if (path / RUN_FILE).exists():
         found = open_run(path)
@@ -208,7 +191,8 @@ def begin_run(path: Path, config: TrainConfig, contract: Contract, shape: DataSh
         'config': dataclasses.asdict(config), 'contract': contract.to_dict(),
         'shape': dataclasses.asdict(shape), 'git_commit': git_commit(),
         'software': {'torch': torch.__version__}, 'metrics': {}}
-    write_json(path / RUN_FILE, info)
+    if writes:
+        write_json(path / RUN_FILE, info)
     return Run(path, config, contract, shape, info)
 
 
@@ -240,9 +224,9 @@ def warn_of_seen_episodes(config: TrainConfig, dataset: Dataset, held_out: list[
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, needed: bool = True) -> Iterator[None]:
     """
-    Hold a run's directory alone.
+    Hold a run's directory alone, if that is needed: of several processes one does it for all.
 
     Raises
     ------
@@ -250,6 +234,9 @@ def exclusive(path: Path) -> Iterator[None]:
         If another process trains in it.
 
     """
+    if not needed:
+        yield
+        return
     path.mkdir(parents=True, exist_ok=True)
     with (path / '.lock').open('w') as file:
         try:

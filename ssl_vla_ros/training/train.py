@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 import time
@@ -11,73 +12,44 @@ from typing import Any
 import warnings
 
 import lightning
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-import numpy as np
-from numpy.typing import NDArray
-from ssl_vla_ros.dataset.lerobot_v3 import Dataset
-from ssl_vla_ros.errors import DatasetError
+from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
+from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives import Objective
 from ssl_vla_ros.objectives.world_model import WorldModel
-from ssl_vla_ros.training.batches import episode_rows, StepDataset
+from ssl_vla_ros.training.batches import StepDataset
+from ssl_vla_ros.training.building import build_objective
 from ssl_vla_ros.training.checkpoint import SafetensorsIO
+from ssl_vla_ros.training.collapse import CollapseWatch
+from ssl_vla_ros.training.compiling import compile_blocks
 from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.evaluate import world_model_errors
-from ssl_vla_ros.training.features import (
-    encode_rows, has_scene_pose, scene_pose, SCENE_TARGETS)
-from ssl_vla_ros.training.module import (
-    Recorder, stop_on_signals, terminate_as_interrupt, TrainingModule)
-from ssl_vla_ros.training.probes import probe
+from ssl_vla_ros.training.launched import Launched
+from ssl_vla_ros.training.loggers import make_loggers
+from ssl_vla_ros.training.module import TrainingModule
+from ssl_vla_ros.training.probing import probe_encoder
+from ssl_vla_ros.training.recorder import Recorder
 from ssl_vla_ros.training.runs import (
-    begin_run, build_objective, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, Run, RUN_FILE,
-    save_model, write_json)
+    begin_run, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, Run, RUN_FILE, save_model,
+    write_json)
+from ssl_vla_ros.training.signals import stop_on_signals, terminate_as_interrupt
+from ssl_vla_ros.training.strategies import make_strategy
 from ssl_vla_ros.training.workspace import make_workspace, Workspace
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
-
-
-def probe_targets(dataset: Dataset) -> tuple[NDArray[np.float64], list[str]]:
-    """State, and the scene where the dataset has it, with the names of its values."""
-    state = dataset.column('observation.state').astype(np.float64)
-    names = [f'state.{name}' for name in dataset.contract.state_names]
-    if not has_scene_pose(dataset.contract):
-        return state, names
-    try:
-        pose = scene_pose(dataset.contract, dataset.column('observation.evaluation'))
-    except DatasetError as error:
-        warnings.warn(f'the scene is not probed: {error}', stacklevel=2)
-        return state, names
-    return np.c_[state, pose], names + [f'scene.{name}' for name in SCENE_TARGETS]
-
-
-def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500) -> dict[str, float]:
-    """Deviation, RankMe and R² of an encoder on at most ``most`` rows of each split."""
-    assert work.pictures is not None
-    targets, names = probe_targets(work.dataset)
-    picks = []
-    for episodes in (work.train, work.held_out):
-        rows = episode_rows(work.dataset.lengths, episodes)
-        picks.append(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)])
-    rows = np.concatenate(picks)
-    features = encode_rows(
-        encoder, [work.pictures.read(camera, rows) for camera in work.dataset.camera_names])
-    result = probe(
-        features.reshape(len(rows), -1).astype(np.float64), targets[rows],
-        np.arange(len(picks[0])), np.arange(len(picks[0]), len(rows)), names)
-    if result.collapsed:
-        warnings.warn(
-            f'the encoder looks collapsed: feature deviation {result.feature_std:.2g}, mean R² '
-            f'to state and scene {result.mean_r2:.2f} on held-out episodes', stacklevel=2)
-    values = {'probe.feature_std': result.feature_std, 'probe.rank_me': result.rank_me,
-              'probe.mean_r2': result.mean_r2}
-    return values | {f'probe.r2.{name}': value for name, value in result.r2.items()}
 
 
 def _final_metrics(objective: Objective, work: Workspace) -> dict[str, Any]:
     """Measure what the finished run is judged by, on held-out episodes."""
     encoder = getattr(objective, 'encoder', None)
     if isinstance(encoder, Encoder):
-        return dict(probe_encoder(encoder, work))
+        result = probe_encoder(encoder, work)
+        for sentence in result.reasons():
+            warnings.warn(f'the encoder looks collapsed: {sentence}', stacklevel=2)
+        return dict(result.metrics())
     if work.held_out_source is None:
         return {}  # no held-out episode can be judged on; a warning has said so
     if isinstance(objective, WorldModel):
@@ -91,7 +63,9 @@ def _final_metrics(objective: Objective, work: Workspace) -> dict[str, Any]:
 def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the configuration',
           quiet: bool = False) -> Run:
     """
-    Train one objective, or go on with a run that was stopped.
+    Train one objective or several, or go on with a run that was stopped.
+
+    Started by torchrun or srun, all processes train together; the first one writes.
 
     Parameters
     ----------
@@ -114,64 +88,116 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with terminate_as_interrupt(), exclusive(out):
-        work = make_workspace(config, data, where)
+    place = Launched.found()
+    with terminate_as_interrupt(), exclusive(out, needed=place.rank == 0):
+        work = make_workspace(config, data, where, place.rank, place.ranks)
         # First, so that settings that cannot work leave no run behind.
-        objective = build_objective(config, work.shape, where)
-        run = begin_run(out, config, work.dataset.contract, work.shape, work.dataset.digest(),
-                        work.features_digest)
+        objective = _fresh_objective(config, work, where)
+        run = begin_run(out, config, work.dataset, work.shape, work.features_digest,
+                        writes=place.rank == 0)
         if run.complete:
             return run
         checkpoint = out / CHECKPOINT_FILE
         if not checkpoint.exists():
-            objective.prepare(work.source.statistics_rows())
-        module = TrainingModule(objective, config)
-        steps = StepDataset(work.source, config.steps)
-        encoder = getattr(objective, 'encoder', None)
-        recorder = Recorder(
-            out, config,
-            (lambda step: probe_encoder(encoder, work)) if isinstance(encoder, Encoder) else None,
-            quiet)
+            rows = work.source.statistics_rows()
+            objective.prepare(rows)
+            _prepare_encoder(objective, rows['state'])
+        module = TrainingModule(objective, config, out)
         began = time.monotonic()
-        step = _fit(module, steps, recorder, checkpoint, config)
+        step = _fit(module, work, out, place, quiet)
+        if place.rank:
+            return dataclasses.replace(run, info={**run.info, 'step': step})
         info = {**run.info, 'step': step,
                 'train_s': run.info.get('train_s', 0.0) + time.monotonic() - began}
         if step < config.steps:
             info['status'] = 'interrupted'
         else:
+            if module.average is not None:
+                module.average.put_into(objective)
             objective.eval()
             info['metrics'] = _final_metrics(objective, work)
+            info['parameters'] = sum(value.numel() for value in objective.parameters())
             save_model(objective, out / MODEL_FILE)
             info['status'] = 'complete'
         write_json(out / RUN_FILE, info)
         return open_run(out)
 
 
-def _fit(module: TrainingModule, steps: StepDataset, recorder: Recorder, checkpoint: Path,
-         config: TrainConfig) -> int:
+def _fresh_objective(config: TrainConfig, work: Workspace, where: str) -> Objective:
+    """Build the objective; an encoder that starts from another run's takes its weights."""
+    source = Path(config.network.init)
+    if config.network.init == 'none' or not source.is_dir():
+        return build_objective(config, work.shape, where)
+    try:
+        state = open_run(source).encoder().state_dict()
+    except ConfigError as error:
+        raise ConfigError(f'{where}: network.init: {error}') from error
+    return build_objective(config, work.shape, where, encoder_state=state)
+
+
+def _prepare_encoder(objective: Objective, state: Tensor) -> None:
+    """Give the encoder the statistics of the state, and teachers the same."""
+    encoder = getattr(objective, 'encoder', None)
+    if isinstance(encoder, VisionEncoder):
+        encoder.prepare(state)
+    for student, teacher in objective.teachers().values():
+        teacher.load_state_dict(student.state_dict())
+
+
+def _probing(module: TrainingModule, work: Workspace, watch: CollapseWatch) -> Any:
+    """Give what probes the encoder of a run in training, if it has one."""
+    encoder = getattr(module.objective, 'encoder', None)
+    if not isinstance(encoder, Encoder):
+        return None
+
+    def probe(step: int) -> dict[str, float]:
+        result = probe_encoder(encoder, work, whole=False)
+        told = [*watch.observe_probe(step, result),
+                *watch.observe_teachers(step, module.objective.teachers())]
+        for sentence in told:
+            warnings.warn(sentence, stacklevel=2)
+        return result.metrics()
+
+    return probe
+
+
+def _fit(module: TrainingModule, work: Workspace, out: Path, place: Launched, quiet: bool) -> int:
     """Run Lightning's loop from the checkpoint, if there is one; returns the steps done."""
+    config, checkpoint = work.config, out / CHECKPOINT_FILE
+    steps = StepDataset(work.source, config.steps * config.accumulate)
     resume = checkpoint if checkpoint.exists() else None
     if resume is not None:
         state = SafetensorsIO().load_checkpoint(resume)
-        steps.first = int(state['global_step'])
-        if steps.first >= config.steps:
+        done = int(state['global_step'])
+        steps.first = done * config.accumulate
+        if done >= config.steps:
             module.load_state_dict(state['state_dict'])
-            return steps.first
+            module.on_load_checkpoint(state)
+            return done
+    if config.compile:
+        compile_blocks(module.objective)
+    watch = CollapseWatch(warmup=config.warmup_steps + config.steps // 10)
+    recorder = Recorder(out, config, _probing(module, work, watch), watch, quiet)
+    loggers: list[Logger] = make_loggers(config, out) if place.rank == 0 else []
     with warnings.catch_warnings():
         # Batches are made by one vectorised gather in this process: workers would only copy.
         warnings.filterwarnings('ignore', message='.*does not have many workers.*')
         warnings.filterwarnings('ignore', message='.*`IterableDataset` has `__len__`.*')
         warnings.filterwarnings('ignore', message='.*LeafSpec.*')
+        # Teachers and frozen networks are meant to be.
+        warnings.filterwarnings('ignore', message='.*in eval mode at the start.*')
         # It advertises, and tells of devices that nobody asked for.
         logging.getLogger('lightning.pytorch.utilities.rank_zero').setLevel(logging.WARNING)
         trainer = lightning.Trainer(
-            accelerator='auto', devices=1, max_steps=config.steps, logger=False,
+            accelerator='auto', devices=place.per_node, num_nodes=place.nodes,
+            strategy=make_strategy(config, place), max_steps=config.steps,
+            accumulate_grad_batches=config.accumulate, logger=loggers or False,
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-            precision=config.precision,  # type: ignore[arg-type]
-            gradient_clip_val=config.gradient_clip, callbacks=[recorder],
+            use_distributed_sampler=False, precision=config.precision,  # type: ignore[arg-type]
+            gradient_clip_val=config.gradient_clip or None, callbacks=[recorder],
             plugins=[SafetensorsIO()])
         loader = DataLoader(steps, batch_size=None, num_workers=0)
-        with stop_on_signals(recorder):
+        with stop_on_signals(recorder.stop):
             try:
                 trainer.fit(module, loader, ckpt_path=str(resume) if resume else None)
             except SIGTERMException:

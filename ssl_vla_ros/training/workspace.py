@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 import os
 from pathlib import Path
+from typing import Any
 import warnings
 
 import numpy as np
@@ -23,12 +24,12 @@ from ssl_vla_ros.networks.backbone import ImageNetEncoder
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.world_model import WorldModelConfig
-from ssl_vla_ros.training.batches import (
-    BatchSource, episode_rows, FrameSource, Table, WindowSource)
+from ssl_vla_ros.training.batches import BatchSource, Table, WindowSource
+from ssl_vla_ros.training.building import build_objective, data_needs, Member, read_members
+from ssl_vla_ros.training.clip_source import ClipSource
 from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.features import encoder_digest, feature_table, scene_pose
-from ssl_vla_ros.training.runs import (
-    build_objective, model_settings, open_run, warn_of_seen_episodes)
+from ssl_vla_ros.training.runs import open_run, warn_of_seen_episodes
 
 
 @dataclass
@@ -83,7 +84,7 @@ def frozen_encoder(config: TrainConfig, dataset: Dataset, where: str) -> Encoder
     require_compatible(run.contract, dataset.contract, f'{run.path}')
     if config.features == 'random':
         # The same architecture with fresh weights: what the architecture alone is worth.
-        fresh = build_objective(run.config, run.shape, where)
+        fresh = build_objective(run.config, run.shape, where, fresh=True)
         found = getattr(fresh, 'encoder', None)
         assert isinstance(found, Encoder)
         return found.eval().requires_grad_(False)
@@ -117,29 +118,59 @@ def demonstrations(dataset: Dataset, episodes: list[int]) -> list[int]:
     return [episode for episode in episodes if dataset.success[episode] is True]
 
 
-def make_workspace(config: TrainConfig, data: Path, where: str) -> Workspace:
+def make_workspace(config: TrainConfig, data: Path, where: str, rank: int = 0, ranks: int = 1
+                   ) -> Workspace:
     """Open the data and everything frozen that a run needs."""
-    spec, settings = model_settings(config, where)
+    members = read_members(config, where)
     dataset = Dataset.open(data)
     if not dataset.camera_names:
         raise DatasetError(f'{data}: the dataset has no camera; there is nothing to encode')
     train, held_out = split_episodes(
         len(dataset.lengths), config.held_out_fraction, config.split_seed)
+    if members[0].spec.data == 'windows':
+        return _on_features(config, data, dataset, members[0].settings, train, held_out, where)
+    return _on_pictures(config, data, dataset, members, train, held_out, where, rank, ranks)
+
+
+def _on_pictures(config: TrainConfig, data: Path, dataset: Dataset, members: list[Member],
+                 train: list[int], held_out: list[int], where: str, rank: int, ranks: int
+                 ) -> Workspace:
     contract = dataset.contract
-    cameras = len(dataset.camera_names)
-    states, actions = len(contract.state_names), len(contract.action_names)
-    if spec.data == 'frames':
-        pictures = open_pictures(config, dataset, config.height, config.width, data)
-        source: BatchSource = FrameSource(
-            [pictures.frames(camera) for camera in dataset.camera_names],
-            episode_rows(dataset.lengths, train), config.batch_size, config.seed)
-        shape = DataShape(cameras, config.height, config.width, states, actions)
-        return Workspace(dataset, config, pictures, train, held_out, shape, source, None, '')
+    needs = data_needs(members, where)
+    if config.batch_size % ranks:
+        raise ConfigError(
+            f'{where}: batch_size is {config.batch_size}, must be a multiple of the {ranks} '
+            'processes that share it')
+    tasks = tuple(dataset.tasks) if needs.text and any(dataset.tasks) else ()
+    for wanted, found, what in ((needs.actions, contract.action_names, 'actions'),
+                                (needs.state, contract.state_names, 'a state')):
+        if wanted and not found:
+            raise DatasetError(
+                f'{data}: {config.title} needs {what}, the dataset has none; choose settings or '
+                'an objective that works on pictures alone')
+    shape = DataShape(
+        len(dataset.camera_names), config.height, config.width, len(contract.state_names),
+        len(contract.action_names), tasks=tasks)
+    pictures = open_pictures(config, dataset, config.height, config.width, data)
+    source = ClipSource(dataset, pictures, train, needs, batch_size=config.batch_size,
+                        seed=config.seed, rank=rank, ranks=ranks)
+    return Workspace(dataset, config, pictures, train, held_out, shape, source, None, '')
+
+
+def _on_features(config: TrainConfig, data: Path, dataset: Dataset, settings: Any,
+                 train: list[int], held_out: list[int], where: str) -> Workspace:
+    contract = dataset.contract
+    for found, what in ((contract.state_names, 'state'), (contract.action_names, 'actions')):
+        if not found:
+            raise DatasetError(
+                f'{data}: {config.title} needs {what}, the dataset has none; record or import '
+                'one with them')
     features, digest = _features(config, dataset, where, data)
     table = Table(features, dataset.column('observation.state').astype(np.float32),
                   dataset.column('action').astype(np.float32), tuple(dataset.lengths))
-    shape = DataShape(cameras, config.height, config.width, states, actions,
-                      features.shape[1], features.shape[2])
+    shape = DataShape(
+        len(dataset.camera_names), config.height, config.width, len(contract.state_names),
+        len(contract.action_names), features.shape[1], features.shape[2])
     warn_of_seen_episodes(config, dataset, held_out)
     whole = isinstance(settings, WorldModelConfig)
     if not whole:

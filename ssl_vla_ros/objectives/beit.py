@@ -1,0 +1,81 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""BEiT: "BERT Pre-Training of Image Transformers" (Bao et al., 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ssl_vla_ros.augment.image import photometric, PhotometricConfig
+from ssl_vla_ros.losses.masked import masked_token_entropy
+from ssl_vla_ros.networks.codebook import Codebook
+from ssl_vla_ros.networks.trunk import PatchTrunk
+from ssl_vla_ros.networks.vision import VisionEncoder
+from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Objective
+from ssl_vla_ros.objectives.masking import block_patches
+import torch
+from torch import nn, Tensor
+
+
+@dataclass(frozen=True)
+class BeitConfig:
+    """Settings of masked token prediction."""
+
+    tokens: int = 512          # of the visual vocabulary
+    mask_ratio: float = 0.4
+    smallest_block: int = 4    # patches
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+
+
+class Beit(Objective):
+    """
+    Name the visual token of each hidden patch.
+
+    Batch: ``images`` uint8 (batch, cameras, height, width, 3). The paper's tokenizer is a discrete
+    VAE trained on other pictures; ours is a codebook of the training split's own patches, found
+    once by k-means and then frozen: it needs no download and no word is left unused. All patches
+    pass through the encoder, hidden ones as a learned token; the classifier stays behind.
+    """
+
+    def __init__(self, shape: DataShape, config: BeitConfig, encoder: VisionEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        trunk = encoder.patch_trunk('beit')
+        block_patches(1, trunk.rows, trunk.columns, config.mask_ratio, torch.Generator(),
+                      torch.device('cpu'))
+        self.codebook = Codebook(config.tokens, 3 * trunk.patch**2)
+        self.hidden = nn.Parameter(0.02 * torch.randn(trunk.width))
+        self.classify = nn.Linear(trunk.width, config.tokens)
+
+    def prepare(self, rows: Batch) -> None:
+        """Find the vocabulary in patches of the training split."""
+        trunk = self.encoder.patch_trunk('beit')
+        with torch.no_grad():
+            self.codebook.fit(trunk.patches(rows['images'].flatten(0, 1)).flatten(0, 1))
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy over the hidden patches."""
+        seen = photometric(batch['images'], self.config.photometric, generator)
+        trunk = self.encoder.patch_trunk('beit')
+        patches = trunk.patches(seen.flatten(0, 1))
+        words = self.codebook(patches)
+        mask = block_patches(
+            len(patches), trunk.rows, trunk.columns, self.config.mask_ratio, generator,
+            patches.device, self.config.smallest_block)
+        tokens = self.encoder.each(self._masked, patches, mask)
+        logits = self.classify(tokens[:, trunk.prefix:])
+        loss = masked_token_entropy(logits, words, mask)
+        return {'loss': loss, 'beit': loss, 'beit_chance': chance(self.config.tokens, loss),
+                'beit_words_used': self._words_used(words)}
+
+    def _masked(self, trunk: PatchTrunk, patches: Tensor, mask: Tensor) -> Tensor:
+        tokens = trunk.embed(patches)
+        tokens = torch.where(mask[..., None], self.hidden.to(tokens.dtype), tokens)
+        return trunk.attend(trunk.place(tokens, trunk.rows, trunk.columns))
+
+    def _words_used(self, words: Tensor) -> Tensor:
+        """Exponential of the entropy of the words of a batch: falls to 1 when one is left."""
+        share = torch.bincount(words.flatten(), minlength=self.config.tokens).float()
+        share = share / share.sum()
+        return (-(share * share.clamp_min(1e-12).log()).sum()).exp()

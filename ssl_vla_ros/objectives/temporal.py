@@ -1,0 +1,87 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Contrast over time: "Contrastive Predictive Coding" (van den Oord et al., 2018), with a GRU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ssl_vla_ros.augment.views import view, ViewConfig
+from ssl_vla_ros.losses.precision import unit
+from ssl_vla_ros.losses.temporal import future_nce
+from ssl_vla_ros.networks.vision import VisionEncoder
+from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective
+import torch
+from torch import nn, Tensor
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """Settings of the prediction of later features."""
+
+    frames: int = 8          # of a clip
+    stride: int = 2          # rows from one to the next
+    horizon: int = 3         # frames ahead, each 1 … horizon
+    width: int = 128         # of features and of the GRU
+    temperature: float = 0.1
+    chunk: int = 0           # frames computed at once (gradient caching); 0: all
+    views: ViewConfig = field(default_factory=ViewConfig)
+
+
+def temporal_needs(config: TemporalConfig) -> Needs:
+    """Say what a sample must hold."""
+    return Needs(frames=config.frames, stride=config.stride)
+
+
+class Temporal(Objective):
+    """
+    From what was seen so far, find what is seen k frames later, among all frames of the batch.
+
+    Batch: ``images`` uint8 (batch, frames, cameras, height, width, 3). Other moments of the same
+    clip are among the wrong answers: between episodes the background would tell. No statistics are
+    shared over time (layer normalisation alone), and the GRU starts anew with each clip, which
+    never crosses the end of an episode. ``temporal_right_k`` is the share of right answers.
+    """
+
+    def __init__(self, shape: DataShape, config: TemporalConfig, encoder: VisionEncoder) -> None:
+        super().__init__()
+        for name in ('horizon', 'width'):
+            if getattr(config, name) < 1:
+                raise ValueError(f'{name} is {getattr(config, name)}, must be at least 1')
+        if config.frames <= config.horizon:
+            raise ValueError(f'frames is {config.frames}, must be more than horizon '
+                             f'({config.horizon}): there is nothing to predict')
+        if config.temperature <= 0.0:
+            raise ValueError(f'temperature is {config.temperature}, must be above 0')
+        self.config = config
+        self.encoder = encoder
+        self.features = nn.Sequential(
+            nn.Linear(encoder.row_width, config.width), nn.LayerNorm(config.width))
+        self.context = nn.GRU(config.width, config.width, batch_first=True)
+        self.predict = nn.ModuleList(
+            nn.Linear(config.width, config.width) for _ in range(config.horizon))
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Mean over the horizons."""
+        config = self.config
+        seen = view(batch['images'], config.views, generator)
+        features = self.features(
+            self.encoder.rows(seen, batch.get('state'), generator, config.chunk))
+        context, _ = self.context(features)
+        losses: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
+        for ahead, predict in enumerate(self.predict, start=1):
+            expected, found = predict(context[:, :-ahead]), features[:, ahead:]
+            losses.append(future_nce(expected, found, config.temperature))
+            parts[f'temporal_{ahead}'] = losses[-1]
+            parts[f'temporal_{ahead}_chance'] = chance(found.shape[0] * found.shape[1], found)
+            parts[f'temporal_right_{ahead}'] = _right(expected, found)
+        return {'loss': torch.stack(losses).mean(), **parts}
+
+
+@torch.no_grad()
+def _right(expected: Tensor, found: Tensor) -> Tensor:
+    """Share of predictions (clips, moments, dim) whose nearest moment of all is the right one."""
+    one, two = unit(expected).flatten(0, 1), unit(found).flatten(0, 1)
+    nearest = (one @ two.T).argmax(dim=1)
+    return (nearest == torch.arange(len(one), device=one.device)).float().mean()
