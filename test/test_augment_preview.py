@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 
 import cv2
 import numpy as np
@@ -115,3 +116,14 @@ def test_a_place_without_a_dataset_is_named(tmp_path: Path) -> None:
         preview(tmp_path, tmp_path / 'sheet.png')
     with pytest.raises(ConfigError, match='rows is 0'):
         preview(tmp_path, tmp_path / 'sheet.png', rows=0)
+
+
+def test_every_augmentation_has_a_small_picture_in_the_docs() -> None:
+    docs = Path(__file__).parents[1] / 'docs'
+    named = re.findall(r'\]\((images/[^)]+)\)', (docs / 'augmentation.md').read_text())
+    for path in named:
+        assert (docs / path).stat().st_size < 150_000, path
+    shown = {Path(path).stem for path in named}
+    assert {name for name in NAMES if name != 'a clip'} <= shown
+    assert sorted(named) == sorted(set(named))
+    assert {path.stem for path in (docs / 'images' / 'augmentation').iterdir()} == shown

@@ -218,12 +218,11 @@ def ramps(*lead: int) -> torch.Tensor:
 def test_crops_have_the_area_and_the_order_that_they_should() -> None:
     batch, count = 8, 25
     images = ramps(batch, 2)
-    images[..., 2] = torch.arange(batch)[:, None, None, None] + torch.tensor([0.0, 0.5])[:, None,
-                                                                                          None]
+    wanted = torch.arange(batch)[:, None] + torch.tensor([0.0, 0.5])
+    images[..., 2] = wanted[..., None, None]
     found = resized_crops(images, count, 16, (0.1, 0.3), seeded())
     assert found.shape == (count * batch, 2, 16, 16, 3) and found.dtype == torch.float32
     owner = found[..., 2].mean(dim=(2, 3)).view(count, batch, 2)
-    wanted = torch.arange(batch)[:, None] + torch.tensor([0.0, 0.5])
     torch.testing.assert_close(owner, wanted.expand(count, -1, -1), rtol=0, atol=1e-4)
     assert torch.equal(found[:, 0, ..., :2], found[:, 1, ..., :2]), 'cameras are cut alike'
     tall = (found[:, 0, 12, 8, 0] - found[:, 0, 3, 8, 0]) * 16 / 9

@@ -204,7 +204,7 @@ def test_a_watch_that_cannot_work_is_refused(warmup: int, patience: int, margin:
 
 
 def trained(follow: float | None, steps: int = 3) -> list[str]:
-    """What is told of a real student with a teacher that goes ``follow`` of the way each step."""
+    """Train a student whose teacher goes ``follow`` of the way each step; return what is told."""
     student = encoder(0)
     teacher = copy.deepcopy(student) if follow is not None else student
     optimiser = torch.optim.SGD(student.parameters(), lr=0.1)

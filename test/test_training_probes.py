@@ -17,7 +17,7 @@ from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset, DatasetWriter
 from ssl_vla_ros.training.compare import format_table, pixel_components, probe_table
 from ssl_vla_ros.training.probes import (
-    effective_rank, mlp_r2, probe, ProbeResult, rank_me, ridge_r2, temporal_retrieval)
+    choose_strength, effective_rank, mlp_r2, probe, ProbeResult, rank_me, ridge_r2, temporal_retrieval)
 from ssl_vla_ros.training.train import train
 from tiny_training import draw, PERIOD_NS, SIZE, small_config, toy_contract, walk, write_toy
 import torch
@@ -160,6 +160,37 @@ def test_wide_features_are_fitted_as_narrow_ones_are() -> None:
     spread = np.square(wanted[TEST] - wanted[TEST].mean(axis=0)).sum(axis=0)
     found = ridge_r2(features, wanted, TRAIN, TEST, ['a', 'b'])
     np.testing.assert_allclose(list(found.values()), 1.0 - error / spread, rtol=1e-6)
+
+
+def test_as_many_features_as_rows_do_not_look_collapsed() -> None:
+    """The worst width for a weak penalty: it fits the noise of the training rows."""
+    rng = np.random.default_rng(11)
+    wanted, features = rng.normal(size=(300, 2)), rng.normal(size=(300, 200))
+    features += wanted @ rng.normal(size=(2, 200))
+    weak = probe(features, wanted, TRAIN, TEST, ['a', 'b'])
+    chosen = probe(features, wanted, TRAIN, TEST, ['a', 'b'], episodes=EPISODES, whole=False)
+    assert weak.mean_r2 < 0.3
+    assert chosen.mean_r2 > 0.9
+    assert chosen.mlp_r2 == {}
+    assert math.isnan(chosen.retrieval)
+
+
+def test_the_penalty_is_chosen_by_training_rows_alone() -> None:
+    rng = np.random.default_rng(12)
+
+    def choice(features: np.ndarray, wanted: np.ndarray) -> float:
+        return choose_strength(
+            features, wanted, TRAIN, EPISODES, torch.Generator().manual_seed(0))
+    wanted, clean = rng.normal(size=(300, 2)), rng.normal(size=(300, 6))
+    clean[:, :2] += wanted
+    noisy = rng.normal(size=(300, 200)) + wanted @ rng.normal(size=(2, 200))
+    clean[:, 2:4] -= clean[:, :2] - 2.0 * wanted
+    assert choice(clean, wanted) < choice(noisy, wanted)
+    changed = wanted.copy()
+    changed[TEST] *= -5.0
+    noise = noisy.copy()
+    noise[TEST] = rng.normal(size=(100, 200))
+    assert choice(noise, changed) == choice(noisy, wanted)
 
 
 def test_an_mlp_reads_what_is_there_but_not_linear() -> None:
@@ -343,16 +374,18 @@ def test_the_table_of_a_real_run_holds_its_baselines(tmp_path: Path) -> None:
     assert json.loads(json.dumps(table, allow_nan=False)) == table
     assert table['keypoints'] != table['random encoder']
     assert table == probe_table(run.path, tmp_path / 'data', None)
-    write_toy(tmp_path / 'other', episodes=8, first_seed=50)
+    write_toy(tmp_path / 'other', episodes=2, first_seed=50)
     with pytest.warns(UserWarning, match='trained on another dataset than .*may flatter it'):
-        probe_table(run.path, tmp_path / 'other', None)
+        small = probe_table(run.path, tmp_path / 'other', None)
+    assert set(small['keypoints']) == {'std', 'effective_rank', 'RankMe', 'R2_state'}, \
+        'one training episode and one held-out one are too few for the others'
     text = format_table(table)
     assert 'The scene is not probed: the dataset records no whole pose' in text
     assert Dataset.open(tmp_path / 'data').contract.evaluation_names == ()
 
 
 def write_scene(out: Path, episodes: int, rows: int) -> None:
-    """Write the toy's data with a blue object whose place is recorded, and is another each time."""
+    """Write the toy's data with a blue object whose recorded place is another each time."""
     names = ['position.x', 'position.y', 'position.z',
              'orientation.x', 'orientation.y', 'orientation.z', 'orientation.w']
     contract = parse_contract({

@@ -67,7 +67,7 @@ def random_resized_crop(images: Tensor, smallest: float, generator: torch.Genera
     images
         (batch, …, height, width, 3), values 0 … 255.
     smallest
-        Smallest share of the area that is kept; 0.8 for robots, 0.2 in SimCLR.
+        Smallest share of the area that is kept; 0.8 for robots, 0.08 in SimCLR, 0.2 in MoCo.
     generator
         Source of areas, shapes and places.
     longest_side

@@ -33,11 +33,11 @@ def parts(samples: int, values: int, device: torch.device) -> Iterator[slice]:
 
 
 def planes_of(images: Tensor) -> Tensor:
-    """Copy pictures (batch, …, height, width, 3) to float32 planes (batch, …, 3, height, width)."""
+    """Copy pictures (batch, …, height, width, 3) to planes (batch, …, 3, height, width)."""
     planes = images.movedim(-1, -3).contiguous()
     if planes.dtype == torch.float32 and planes.data_ptr() != images.data_ptr():
         return planes
-    # A copy even so: what is made of the planes may be written into them.
+    # float32, and a copy even so: what is made of the planes may be written into them.
     return planes.to(torch.float32, copy=True)
 
 

@@ -66,7 +66,7 @@ def _samples_and_steps(batch: Mapping[str, Tensor], keys: Sequence[str]) -> tupl
             raise ValueError(f'there is no {key!r} in the batch; it has {", ".join(batch)}')
         if batch[key].ndim < 2:
             raise ValueError(f'{key} is {tuple(batch[key].shape)}, must be (B, T, …)')
-        sizes[key] = tuple(batch[key].shape[:2])
+        sizes[key] = batch[key].shape[0], batch[key].shape[1]
     if len(set(sizes.values())) > 1:
         told = ', '.join(f'{key} {size[0]} and {size[1]}' for key, size in sizes.items())
         raise ValueError(f'samples and steps differ: {told}')

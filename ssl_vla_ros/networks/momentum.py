@@ -50,17 +50,19 @@ class Momentum(nn.Module):
         """
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f'momentum is {momentum}, must be at least 0 and below 1')
-        mine: list[torch.Tensor] = []
-        theirs: list[torch.Tensor] = []
+        # Tensors that are split over processes cannot be in one call with others.
+        mine: dict[type, list[torch.Tensor]] = {}
+        theirs: dict[type, list[torch.Tensor]] = {}
         for copied, module in zip(self.copies, modules, strict=True):
             for slow, fast in zip(copied.state_dict().values(), module.state_dict().values(),
                                   strict=True):
                 if slow.is_floating_point():
-                    mine.append(slow)
-                    theirs.append(fast)
+                    mine.setdefault(type(slow), []).append(slow)
+                    theirs.setdefault(type(slow), []).append(fast)
                 else:
                     slow.copy_(fast)
-        torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
+        for kind, slow_ones in mine.items():
+            torch._foreach_lerp_(slow_ones, theirs[kind], 1.0 - momentum)
 
 
 def cosine_between(start: float, end: float, progress: float) -> float:

@@ -11,6 +11,8 @@ from torch import nn, Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class Projection(nn.Sequential):
     """
@@ -59,14 +61,15 @@ def in_parts(work: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
     Compute ``work(*inputs)`` in parts of ``size`` samples, keeping activations of one part alone.
 
     A contrastive loss wants many samples, and memory holds few: forward, only the results are
-    kept; backward, each part is computed again when its gradient is known. Gradients are those of
-    the whole batch ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", Gao
-    et al., 2021, section 3), as long as samples do not see each other within ``work``.
+    kept; backward, each part is computed again when its gradient is known, with the same random
+    numbers of torch (a backbone may leave paths out). Gradients are those of the whole batch
+    ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", Gao et al., 2021,
+    section 3), as long as samples do not see each other within ``work``: see ``check_parts``.
 
     Parameters
     ----------
     work
-        From (n, …) tensors to one (n, …) tensor; it must draw no random numbers.
+        From (n, …) tensors to one (n, …) tensor.
     size
         Samples of a part; 0 computes all at once, and keeps everything.
     inputs
@@ -78,14 +81,46 @@ def in_parts(work: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
         If the size is negative.
 
     """
-    if size < 0:
-        raise ValueError(f'chunk is {size}, must be at least 0')
+    check_parts(size)
     count = len(inputs[0])
     if size == 0 or size >= count:
         return work(*inputs)
     parts = []
     for start in range(0, count, size):
         rows = [item[start:start + size] for item in inputs]
-        parts.append(checkpoint(work, *rows, use_reentrant=False, preserve_rng_state=False)
+        parts.append(checkpoint(work, *rows, use_reentrant=False)
                      if torch.is_grad_enabled() else work(*rows))
     return torch.cat(parts)
+
+
+def mixes_samples(module: nn.Module) -> bool:
+    """Whether a module has batch normalisation: in training, samples then see each other."""
+    return any(isinstance(part, _BATCH_NORMS) for part in module.modules())
+
+
+def check_parts(size: int, trained: nn.Module | None = None) -> None:
+    """
+    See that ``in_parts`` would give the gradients of the whole batch.
+
+    Batch normalisation would take the statistics of each part, and count them twice.
+
+    Parameters
+    ----------
+    size
+        Samples of a part; 0: all at once.
+    trained
+        What runs in parts, in training; None if it is frozen.
+
+    Raises
+    ------
+    ValueError
+        If the size is negative, or parts would have statistics of their own.
+
+    """
+    if size < 0:
+        raise ValueError(f'chunk is {size}, must be at least 0')
+    if size and trained is not None and mixes_samples(trained):
+        raise ValueError(
+            f'chunk is {size}, but network.backbone has batch normalisation, whose statistics '
+            'would be those of each part, not of the batch; set chunk to 0, or use a backbone '
+            'without it (vit, convnext_atto, resnet50_gn)')

@@ -16,13 +16,13 @@ from itertools import combinations
 import math
 from typing import Any
 
-from ssl_vla_ros.augment.robot import gaussian_noise
+from ssl_vla_ros.augment.robot import action_noise
 from ssl_vla_ros.augment.views import view, ViewConfig
 from ssl_vla_ros.contract import suggestion
 from ssl_vla_ros.losses.contrastive import paired_nce
 from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.networks.actions import ActionEncoder
-from ssl_vla_ros.networks.projection import Projection
+from ssl_vla_ros.networks.projection import check_parts, Projection
 from ssl_vla_ros.networks.text import make_text_tower, TextTower
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective, require_tasks
@@ -39,7 +39,7 @@ _LARGEST_LOG_SCALE = math.log(100.0)
 class ClipConfig:
     """Settings of the contrast between modalities."""
 
-    modalities: tuple[str, ...] = MODALITIES   # two or three of them
+    modalities: tuple[str, ...] = MODALITIES   # image, and one or both of the others
     hidden: int = 512
     projection: int = 128
     actions: int = 8             # steps of the action chunk
@@ -56,7 +56,7 @@ class ClipConfig:
         Raises
         ------
         ValueError
-            If one is unknown, or there are fewer than two.
+            If one is unknown, there are fewer than two, or the image is left out.
 
         """
         for name in self.modalities:
@@ -67,6 +67,9 @@ class ClipConfig:
         if len(found) < 2:
             raise ValueError(f'modalities is {list(self.modalities)}, must name two or three of '
                              f'{", ".join(MODALITIES)}')
+        if 'image' not in found:
+            raise ValueError(f'modalities is {list(self.modalities)}, must have image: the encoder '
+                             'would learn nothing')
         return tuple(name for name in MODALITIES if name in found)
 
 
@@ -88,6 +91,10 @@ class Clip(Objective):
 
     def __init__(self, shape: DataShape, config: ClipConfig, encoder: VisionEncoder) -> None:
         super().__init__()
+        if not 0.0 <= config.action_noise < math.inf:
+            raise ValueError(f'action_noise is {config.action_noise}, must be at least 0 and '
+                             'finite')
+        check_parts(config.chunk, None if encoder.config.frozen else encoder.trunks)
         self.config = config
         self.names = config.names()
         self.encoder = encoder
@@ -112,7 +119,7 @@ class Clip(Objective):
             name: Projection(widths[name], config.hidden, config.projection)
             for name in self.names})
         self.log_scale = nn.ParameterDict({
-            f'{one}_{two}': nn.Parameter(torch.tensor(_FIRST_LOG_SCALE))
+            f'{one}_{two}': nn.Parameter(torch.tensor([_FIRST_LOG_SCALE]))
             for one, two in combinations(self.names, 2)})
 
     def prepare(self, rows: Batch) -> None:
@@ -127,18 +134,16 @@ class Clip(Objective):
             tower.actions.fit(rows['actions'])
 
     def _embeddings(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        features: dict[str, Tensor] = {}
-        if 'image' in self.names:
-            seen = view(batch['images'], self.config.views, generator)
-            features['image'] = self.encoder.rows(
-                seen, batch.get('state'), generator, self.config.chunk)
+        seen = view(batch['images'], self.config.views, generator)
+        features = {'image': self.encoder.rows(
+            seen, batch.get('state'), generator, self.config.chunk)}
         if 'text' in self.names:
             features['text'] = self.towers['text'](batch['instruction'])
         if 'action' in self.names:
             tower = self.towers['action']
             assert isinstance(tower, ActionEncoder)
-            noisy = gaussian_noise(tower.actions(batch['actions']), self.config.action_noise,
-                                   generator, padding=~batch['valid'])
+            noisy = action_noise(tower.actions(batch['actions']), self.config.action_noise,
+                                 generator, batch['valid'])
             features['action'] = tower(noisy, batch['valid'])
         return {name: self.projections[name](value) for name, value in features.items()}
 

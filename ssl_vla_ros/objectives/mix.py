@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import hashlib
 from typing import Any
 
 from ssl_vla_ros.networks.vision import VisionEncoder
@@ -41,7 +42,7 @@ class Mix(Objective):
 
     Each member gets of every sample what it asked for: those that want fewer frames than others
     get the first ones, those that want one get that of a random moment of the clip. Its random
-    numbers are its own, so a member learns the same whatever stands beside it.
+    numbers are its own, told by its name, so a member learns the same whatever stands beside it.
 
     Parameters
     ----------
@@ -54,6 +55,11 @@ class Mix(Objective):
     encoder
         What they share.
 
+    Raises
+    ------
+    ValueError
+        If a member has another encoder, which no file would hold.
+
     """
 
     def __init__(self, members: Mapping[str, Objective], weights: Mapping[str, float],
@@ -64,6 +70,9 @@ class Mix(Objective):
         self.weights = dict(weights)
         self._needs = dict(needs)
         self._joint = joint_needs(needs)
+        for name, member in members.items():
+            if getattr(member, 'encoder', None) is not encoder:
+                raise ValueError(f'{name} does not work on the encoder of the mix')
         # The encoder is in every member; in a file it stands once.
         self.register_state_dict_post_hook(_leave_out_copies)
         self.register_load_state_dict_pre_hook(_put_copies_back)
@@ -84,11 +93,13 @@ class Mix(Objective):
         """Weighted sum; parts are named by the member first."""
         parts: dict[str, Tensor] = {}
         total: list[Tensor] = []
-        seeds = torch.randint(2**62, (len(self.members),), generator=generator,
-                              device=generator.device).tolist()
-        for (name, member), seed in zip(self._each(), seeds, strict=True):
-            own = torch.Generator(device=generator.device).manual_seed(seed)
-            found = member(cut(batch, self._needs[name], self._joint, own), own)
+        drawn = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        for name, member in self._each():
+            # Two, so that a moment that is drawn of a clip moves no number that follows.
+            moment, own = (
+                torch.Generator(device=generator.device).manual_seed(_seed(drawn, name, use))
+                for use in ('moment', 'own'))
+            found = member(cut(batch, self._needs[name], self._joint, moment), own)
             total.append(self.weights[name] * found['loss'])
             parts |= {f'{name}/{part}': value for part, value in found.items()}
         return {'loss': torch.stack(total).sum(), **parts}
@@ -116,8 +127,10 @@ class Mix(Objective):
 
 
 def cut(batch: Batch, need: Needs, given: Needs, generator: torch.Generator) -> Batch:
-    """Give a member of a mix the part of a batch that it asked for."""
-    found = dict(batch)
+    """Give a member of a mix the part of a batch that it asked for, and nothing else."""
+    asked = {'state': need.state, 'actions': need.actions > 0, 'valid': need.actions > 0,
+             'instruction': need.text}
+    found = {name: value for name, value in batch.items() if asked.get(name, True)}
     if given.frames > need.frames:
         if need.frames == 1 and not need.actions:
             count = len(batch['images'])
@@ -136,6 +149,11 @@ def cut(batch: Batch, need: Needs, given: Needs, generator: torch.Generator) -> 
         for name in ('actions', 'valid'):
             found[name] = found[name][:, :need.actions]
     return found
+
+
+def _seed(drawn: int, name: str, use: str) -> int:
+    digest = hashlib.sha256(f'{drawn} {name} {use}'.encode()).digest()
+    return int.from_bytes(digest[:8], 'big') >> 1
 
 
 def _copies(module: nn.Module) -> list[str]:

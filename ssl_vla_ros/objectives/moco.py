@@ -43,7 +43,7 @@ class MoCo(Objective):
         super().__init__()
         if config.queue < 1:
             raise ValueError(f'queue is {config.queue}, must be at least 1')
-        if config.temperature <= 0.0:
+        if not config.temperature > 0.0:
             raise ValueError(f'temperature is {config.temperature}, must be above 0')
         if not 0.0 <= config.momentum < 1.0:
             raise ValueError(f'momentum is {config.momentum}, must be at least 0 and below 1')
@@ -51,7 +51,8 @@ class MoCo(Objective):
         self.encoder = encoder
         self.projection = Projection(encoder.row_width, config.hidden, config.projection)
         self.teacher = Momentum(encoder, self.projection)
-        # Unit rows: others, of large norm before they are replaced, hold the loss at ln(K + 1).
+        # Unit rows, like the keys that replace them: rows as they are drawn, in a loss that takes
+        # them as they are, hold it above ln(K + 1) until the last of them is gone.
         self.register_buffer('queue', unit(torch.randn(config.queue, config.projection)))
         self.register_buffer('place', torch.zeros((), dtype=torch.long))
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ssl_vla_ros.augment.views import view, ViewConfig
-from ssl_vla_ros.losses.precision import full
+from ssl_vla_ros.losses.precision import full, without_autocast
 from ssl_vla_ros.losses.temporal import sparsity, time_contrast
-from ssl_vla_ros.networks.projection import Projection
+from ssl_vla_ros.networks.projection import check_parts, Projection
 from ssl_vla_ros.networks.text import make_text_tower
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective
@@ -47,7 +47,8 @@ class R3M(Objective):
 
     Batch: ``images`` uint8 (batch, frames, cameras, height, width, 3) and, with a language weight,
     ``instruction`` (batch,). The loss is on the encoder's own features. Of each clip four frames
-    are used: a start, and i < j < k, the start never after i.
+    are used: a start, and i < j < k, the start never after i. The other video is another row of
+    the batch, drawn anew in each step.
     """
 
     def __init__(self, shape: DataShape, config: R3MConfig, encoder: VisionEncoder) -> None:
@@ -58,6 +59,7 @@ class R3M(Objective):
         for name in ('time_weight', 'language_weight', 'sparsity'):
             if not getattr(config, name) >= 0.0:
                 raise ValueError(f'{name} is {getattr(config, name)}, must be at least 0')
+        check_parts(config.chunk, None if encoder.config.frozen else encoder.trunks)
         self.config = config
         self.encoder = encoder
         if config.language_weight > 0.0:
@@ -77,8 +79,10 @@ class R3M(Objective):
         """Weighted sum of contrast over time, reward and sparsity."""
         config, images = self.config, batch['images']
         places = draw_places(len(images), images.shape[1], generator, images.device)
-        sample = torch.arange(len(images), device=images.device)[:, None]
-        seen = view(images[sample, places], config.views, generator)
+        # The losses take the row before for the other video, and a batch comes in the order of the
+        # dataset: that row would mostly be of the same episode.
+        order = torch.randperm(len(images), generator=generator, device=images.device)
+        seen = view(images[order[:, None], places], config.views, generator)
         moments = full(self.encoder.rows(seen, chunk=config.chunk))
         start, early, middle, late = moments.unbind(dim=1)
         time = time_contrast(early, middle, late)
@@ -86,7 +90,7 @@ class R3M(Objective):
         parts = {'r3m_time': time, 'r3m_time_chance': chance(3, time), 'r3m_sparsity': sparse}
         loss = config.time_weight * time + sparse
         if config.language_weight > 0.0:
-            numbers = batch['instruction']
+            numbers = batch['instruction'][order]
             language = self._language(start, (early, middle, late), self.text(numbers), numbers)
             parts |= {'r3m_language': language}
             loss = loss + config.language_weight * language
@@ -111,9 +115,10 @@ class R3M(Objective):
             losses.append((scores.logsumexp(dim=1) - right[:, 0]).mean())
         return torch.stack(losses).mean()
 
+    @without_autocast
     def _score(self, start: Tensor, now: Tensor, text: Tensor) -> Tensor:
         score: Tensor = self.reward(torch.cat([start, now, text.to(now.dtype)], dim=1))
-        return full(score)
+        return score
 
 
 def draw_places(batch: int, frames: int, generator: torch.Generator, device: torch.device

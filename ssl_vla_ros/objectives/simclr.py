@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ssl_vla_ros.augment.views import view, ViewConfig
 from ssl_vla_ros.losses.contrastive import nt_xent
 from ssl_vla_ros.losses.gather import gather_rows, world
-from ssl_vla_ros.networks.projection import Projection
+from ssl_vla_ros.networks.projection import check_parts, Projection
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Objective
 import torch
@@ -32,16 +32,17 @@ class SimCLR(Objective):
     """
     Find the other view of the same moment among all others.
 
-    Batch: ``images`` uint8 (batch, cameras, height, width, 3). A moment is one sample, with all its cameras. What is probed and
-    exported is the encoder; the projection stays behind.
+    Batch: ``images`` uint8 (batch, cameras, height, width, 3). A moment is one sample, with all its
+    cameras. What is probed and exported is the encoder; the projection stays behind.
     """
 
     def __init__(self, shape: DataShape, config: SimCLRConfig, encoder: VisionEncoder) -> None:
         super().__init__()
-        if config.temperature <= 0.0:
+        if not config.temperature > 0.0:
             raise ValueError(f'temperature is {config.temperature}, must be above 0')
         if config.memory < 0:
             raise ValueError(f'memory is {config.memory}, must be at least 0')
+        check_parts(config.chunk, None if encoder.config.frozen else encoder.trunks)
         self.config = config
         self.encoder = encoder
         self.projection = Projection(encoder.row_width, config.hidden, config.projection)

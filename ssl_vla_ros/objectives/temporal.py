@@ -7,8 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ssl_vla_ros.augment.views import view, ViewConfig
-from ssl_vla_ros.losses.precision import unit
+from ssl_vla_ros.losses.precision import unit, without_autocast
 from ssl_vla_ros.losses.temporal import future_nce
+from ssl_vla_ros.networks.projection import check_parts, mixes_samples
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective
 import torch
@@ -38,9 +39,10 @@ class Temporal(Objective):
     From what was seen so far, find what is seen k frames later, among all frames of the batch.
 
     Batch: ``images`` uint8 (batch, frames, cameras, height, width, 3). Other moments of the same
-    clip are among the wrong answers: between episodes the background would tell. No statistics are
-    shared over time (layer normalisation alone), and the GRU starts anew with each clip, which
-    never crosses the end of an episode. ``temporal_right_k`` is the share of right answers.
+    clip are among the wrong answers at every horizon: between episodes the background would tell.
+    No statistics are shared over time (a backbone with batch normalisation is refused), and the
+    GRU starts anew with each clip, which never crosses the end of an episode.
+    ``temporal_right_k`` is the share of right answers.
     """
 
     def __init__(self, shape: DataShape, config: TemporalConfig, encoder: VisionEncoder) -> None:
@@ -48,11 +50,20 @@ class Temporal(Objective):
         for name in ('horizon', 'width'):
             if getattr(config, name) < 1:
                 raise ValueError(f'{name} is {getattr(config, name)}, must be at least 1')
-        if config.frames <= config.horizon:
-            raise ValueError(f'frames is {config.frames}, must be more than horizon '
-                             f'({config.horizon}): there is nothing to predict')
-        if config.temperature <= 0.0:
+        if config.frames < config.horizon + 2:
+            raise ValueError(f'frames is {config.frames}, must be at least horizon + 2 = '
+                             f'{config.horizon + 2}: with fewer, no other moment of the same clip '
+                             'is among the wrong answers, and the background tells clips apart')
+        if not config.temperature > 0.0:
             raise ValueError(f'temperature is {config.temperature}, must be above 0')
+        trained = None if encoder.config.frozen else encoder.trunks
+        if trained is not None and mixes_samples(trained):
+            raise ValueError(
+                f'temporal cannot train network.backbone {encoder.config.backbone!r}: its batch '
+                'normalisation shares statistics over time, so what comes later leaks into what '
+                'was seen before; use a backbone without it (vit, convnext_atto, resnet50_gn), or '
+                'set network.frozen to true')
+        check_parts(config.chunk, trained)
         self.config = config
         self.encoder = encoder
         self.features = nn.Sequential(
@@ -80,6 +91,7 @@ class Temporal(Objective):
 
 
 @torch.no_grad()
+@without_autocast
 def _right(expected: Tensor, found: Tensor) -> Tensor:
     """Share of predictions (clips, moments, dim) whose nearest moment of all is the right one."""
     one, two = unit(expected).flatten(0, 1), unit(found).flatten(0, 1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn, Tensor
+from torch.distributed.tensor import distribute_tensor, DTensor
 
 
 class WeightAverage:
@@ -18,39 +19,48 @@ class WeightAverage:
     random weights: the decay is at most (1 + n) / (10 + n) after n steps.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, decay: float) -> None:
         self._decay = decay
         self._steps = 0
-        self._values = {name: value.detach().clone().float()
-                        for name, value in module.named_parameters() if value.requires_grad}
+        self._values: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def follow(self, module: nn.Module) -> None:
         """Move towards the module's parameters."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, value in module.named_parameters():
-            if name in self._values:
-                mine = self._values[name]
-                if mine.device != value.device:
-                    mine = self._values[name] = mine.to(value.device)
-                mine.lerp_(value.detach().float(), 1.0 - decay)
+        for name, value in _trained(module):
+            mine = self._values.get(name)
+            if mine is None:
+                self._values[name] = value.detach().clone().float()
+                continue
+            if isinstance(value, DTensor) and not isinstance(mine, DTensor):
+                mine = distribute_tensor(mine, value.device_mesh, value.placements)
+            mine = self._values[name] = mine.to(value.device)
+            mine.lerp_(value.detach().float(), 1.0 - decay)
 
     @torch.no_grad()
     def put_into(self, module: nn.Module) -> None:
-        """Set the module's parameters to the average."""
-        for name, value in module.named_parameters():
-            if name in self._values:
-                value.copy_(self._values[name].to(value.device, value.dtype))
+        """Set the module's parameters to the average; before the first step, leave them."""
+        values = self.state()['values']
+        assert isinstance(values, dict)
+        for name, value in _trained(module):
+            if name in values:
+                value.copy_(values[name].to(value.device, value.dtype))
 
     def state(self) -> dict[str, object]:
-        """Give what a checkpoint holds."""
-        return {'steps': self._steps, 'values': dict(self._values)}
+        """Give what a checkpoint holds; with split weights, every process must ask."""
+        return {'steps': self._steps, 'values': {
+            name: value.full_tensor() if isinstance(value, DTensor) else value
+            for name, value in self._values.items()}}
 
     def load(self, state: Mapping[str, object]) -> None:
         """Take back what ``state`` gave."""
         steps, values = state['steps'], state['values']
         assert isinstance(steps, int) and isinstance(values, dict)
         self._steps = steps
-        found: dict[str, Tensor] = values
-        self._values = {name: found[name].clone() for name in self._values}
+        self._values = {name: value.clone() for name, value in values.items()}
+
+
+def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, value) for name, value in module.named_parameters() if value.requires_grad]

@@ -133,7 +133,7 @@ class CollapseWatch:
             if before[1] == now[1]:
                 found[f'frozen {name}'] = (
                     f'collapse at step {step}: the EMA teacher of {name} is frozen: none of its '
-                    'parameters has moved since the last look, though the student\'s have')
+                    'parameters has moved since the last look, but its student has')
             elif _same(name, student, teacher):
                 found[f'same {name}'] = (
                     f'collapse at step {step}: the teacher of {name} is the student itself: all '

@@ -21,8 +21,8 @@ from ssl_vla_ros.training.batches import episode_rows
 from ssl_vla_ros.training.building import build_objective
 from ssl_vla_ros.training.features import encode_rows
 from ssl_vla_ros.training.probes import probe, ProbeResult
-from ssl_vla_ros.training.runs import open_run, Run
 from ssl_vla_ros.training.probing import probe_targets
+from ssl_vla_ros.training.runs import open_run, Run
 from ssl_vla_ros.training.workspace import open_pictures
 
 #: Rows probed at most, and principal components of the pixels.

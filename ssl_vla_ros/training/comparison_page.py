@@ -88,8 +88,9 @@ def _plot(comparison: Comparison, draw: LinePlot) -> str:
 def _group_cells(comparison: Comparison) -> Cells:
     """Head and rows; the first three columns are text."""
     head = ['objective', 'encoder', 'runs', 'n', _short(comparison.figure), '± std']
-    return [head, *([*_names(group), str(len(group.values)), _figure(group.mean),
-                     _figure(group.std)] for group in comparison.groups)]
+    return [head, *([*_names(group), str(len(group.values)),
+                     _number(comparison.figure, group.mean),
+                     _number(comparison.figure, group.std)] for group in comparison.groups)]
 
 
 def _names(group: Group) -> list[str]:
@@ -108,16 +109,23 @@ def _run(row: RunRow, shown: Sequence[str]) -> list[str]:
     return [
         row.name, row.objective, row.state, str(row.seed), str(row.steps), _duration(row.seconds),
         '-' if row.samples_per_s is None else f'{row.samples_per_s:.0f}',
-        '-' if row.parameters is None else f'{row.parameters / 1e6:.2f} M', f'{row.loss:.4g}',
-        *(_figure(row.figures.get(name)) for name in shown)]
+        '-' if row.parameters is None else _count(row.parameters), f'{row.loss:.4g}',
+        *(_number(name, row.figures.get(name)) for name in shown)]
 
 
 def _short(figure: str) -> str:
     return figure.removeprefix('probe.')
 
 
-def _figure(value: float | None) -> str:
-    return '-' if value is None else f'{value:.3f}'
+def _number(figure: str, value: float | None) -> str:
+    if value is None:
+        return '-'
+    # Others, such as a deviation, may be of any size.
+    return f'{value:.3f}' if 'r2' in figure or 'retrieval' in figure else f'{value:.3g}'
+
+
+def _count(parameters: int) -> str:
+    return f'{parameters / 1e3:.1f} k' if parameters < 1e6 else f'{parameters / 1e6:.1f} M'
 
 
 def _duration(seconds: float | None) -> str:

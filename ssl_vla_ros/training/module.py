@@ -15,6 +15,7 @@ from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Objective
 from ssl_vla_ros.training.average import WeightAverage
 from ssl_vla_ros.training.config import TrainConfig
+from ssl_vla_ros.training.strategies import shard
 import torch
 from torch import Tensor
 
@@ -42,8 +43,16 @@ class TrainingModule(lightning.LightningModule):
         self.objective = objective
         self.config = config
         self.latest: dict[str, float] = {}
-        self.average = WeightAverage(objective, config.ema) if config.ema else None
+        self.average = WeightAverage(config.ema) if config.ema else None
+        self.sharded = False
         self._run = run
+
+    def configure_model(self) -> None:
+        """Split the weights over processes, where that is wanted."""
+        mesh = self.device_mesh
+        if self.config.strategy == 'fsdp' and mesh is not None and not self.sharded:
+            shard(self.objective, mesh['data_parallel'])
+            self.sharded = True
 
     def training_step(self, numbered: tuple[int, dict[str, Tensor]], batch_idx: int) -> Tensor:
         """One batch; its random numbers depend on seed, batch and process alone."""
@@ -59,8 +68,15 @@ class TrainingModule(lightning.LightningModule):
                 f'the loss became {float(loss.detach())} at step {self.global_step}; the batch is '
                 f'in {self._keep(number, batch)}; {self._remedy()}')
         if self.global_step % self.config.log_every == 0:
-            self.latest = {name: float(value.detach()) for name, value in parts.items()}
+            self.latest = self._told(parts)
         return loss
+
+    def _told(self, parts: dict[str, Tensor]) -> dict[str, float]:
+        """Parts of the loss as numbers, the mean over all processes."""
+        values = torch.stack([value.detach().float() for value in parts.values()])
+        if self.trainer.world_size > 1:
+            values = self.trainer.strategy.reduce(values, reduce_op='mean')
+        return dict(zip(parts, values.tolist(), strict=True))
 
     def _keep(self, number: int, batch: dict[str, Tensor]) -> Path:
         """Leave a batch in the run's directory, for study."""

@@ -16,12 +16,13 @@ import math
 from statistics import median_high
 
 import numpy as np
-from ssl_vla_ros.training.readouts import Array, mlp_r2, ridge_r2, Rows
+from ssl_vla_ros.training.readouts import (
+    Array, choose_strength, mlp_r2, ridge_r2, Rows)
 from ssl_vla_ros.training.retrieval import temporal_retrieval
 import torch
 
-__all__ = ['effective_rank', 'mlp_r2', 'probe', 'ProbeResult', 'rank_me', 'ridge_r2',
-           'temporal_retrieval']
+__all__ = ['choose_strength', 'effective_rank', 'mlp_r2', 'probe', 'ProbeResult', 'rank_me',
+           'ridge_r2', 'temporal_retrieval']
 
 #: Mean deviation of the features below which they carry nothing that a head can use.
 COLLAPSED_STD = 1e-4
@@ -74,7 +75,7 @@ class ProbeResult:
 
     @property
     def median_r2(self) -> float:
-        """Median R² (the upper of two): targets that hardly vary on held-out rows do not decide."""
+        """Median R² (the upper of two): a target that hardly varies does not decide."""
         return median_high(self.r2.values()) if self.r2 else math.nan
 
     @property
@@ -176,8 +177,8 @@ def effective_rank(features: Array) -> float:
 
 
 def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Sequence[str], *,
-          episodes: Rows | None = None, tasks: Sequence[str] | None = None, seed: int = 0
-          ) -> ProbeResult:
+          episodes: Rows | None = None, tasks: Sequence[str] | None = None, seed: int = 0,
+          whole: bool = True) -> ProbeResult:
     """
     All probes of ``features`` (N, D) against ``targets`` (N, K).
 
@@ -190,13 +191,15 @@ def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Seque
     names
         (K) names of the targets.
     episodes
-        (N,) episode of each row. Without it neither the MLP, which must stop by episodes of its
-        own, nor retrieval can be had. One training episode alone leaves the MLP out, one held-out
-        episode of each task retrieval.
+        (N,) episode of each row. Without it, the ridge probe's penalty is 1 and not chosen by
+        episodes, and neither MLP nor retrieval can be had. One training episode alone leaves out
+        the choice and the MLP, one held-out episode of each task retrieval.
     tasks
         (N,) task of each row; None if there is one only.
     seed
-        Of the MLP.
+        Of the choice of the penalty and of the MLP.
+    whole
+        Also fit the MLP and measure retrieval, which take most of the time.
 
     Raises
     ------
@@ -208,14 +211,17 @@ def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Seque
         raise ValueError('features and targets must be finite')
     features, targets = features.astype(np.float64), targets.astype(np.float64)
     sample = features[test[np.linspace(0, len(test) - 1, min(_MOST, len(test))).astype(int)]]
-    mlp: dict[str, float] = {}
-    retrieval = math.nan
+    strength, mlp, retrieval = 1.0, dict[str, float](), math.nan
     if episodes is not None:
+        generator = torch.Generator().manual_seed(seed)
         if len(names) and len(np.unique(episodes[train])) > 1:
-            mlp = mlp_r2(features, targets, train, test, names, episodes,
-                         torch.Generator().manual_seed(seed))
-        retrieval = temporal_retrieval(features, episodes, test, tasks)
+            strength = choose_strength(features, targets, train, episodes, generator)
+            if whole:
+                mlp = mlp_r2(features, targets, train, test, names, episodes, generator, strength)
+        if whole:
+            retrieval = temporal_retrieval(features, episodes, test, tasks)
     return ProbeResult(
         feature_std=float(features[test].std(axis=0).mean()), rank_me=rank_me(sample),
         effective_rank=effective_rank(sample), width=features.shape[1],
-        r2=ridge_r2(features, targets, train, test, names), mlp_r2=mlp, retrieval=retrieval)
+        r2=ridge_r2(features, targets, train, test, names, strength), mlp_r2=mlp,
+        retrieval=retrieval)

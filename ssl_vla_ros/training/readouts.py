@@ -20,6 +20,8 @@ _HIDDEN = 128
 _LEARNING_RATE, _WEIGHT_DECAY, _BATCH = 3e-3, 0.1, 128
 #: Looks at the inner split, the steps from one to the next at least, and looks without a gain.
 _LOOKS, _STEPS, _PATIENCE = 60, 10, 10
+#: Penalties to choose from.
+_STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4)
 #: Wider features are projected to half of this: the time would grow with the width.
 _WIDEST = 2048
 #: Part of the training episodes that say when to stop, and what counts as better for them.
@@ -52,28 +54,65 @@ def ridge_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Se
         Of the penalty, per standardised feature. The intercept is not penalised.
 
     """
-    return explained(_ridge(features, targets, train, test, strength), targets[test], names)
+    (predicted,) = _ridge(features, targets, train, test, [strength])
+    return explained(predicted, targets[test], names)
 
 
-def _ridge(features: Array, targets: Array, train: Rows, test: Rows, strength: float = 1.0
-           ) -> Array:
-    """Predictions (test, K)."""
+def choose_strength(features: Array, targets: Array, train: Rows, episodes: Rows,
+                    generator: torch.Generator) -> float:
+    """
+    Choose the ridge probe's penalty by a fifth of the training episodes.
+
+    With about as many features as rows a weak penalty fits the noise: 1536 features of 1500 rows
+    had an R² of 0.47 where 768 of the same kind had 0.86 and 6912 had 0.97.
+
+    Parameters
+    ----------
+    features, targets, train
+        As for ``ridge_r2``; test rows are not looked at.
+    episodes
+        (N,) episode of each row.
+    generator
+        On the CPU; draws the inner split.
+
+    Returns
+    -------
+    float
+        One of 1, 10 … 10000: that with the least error of the standardised targets, where a
+        target that is worse than its mean counts as its mean.
+
+    Raises
+    ------
+    ValueError
+        If the training rows are of one episode only.
+
+    """
+    fit, check = _inner_split(train, episodes, generator)
+    spread = np.square(targets[check] - targets[fit].mean(axis=0)).mean(axis=0) + 1e-12
+    errors = [np.minimum(np.square(found - targets[check]).mean(axis=0) / spread, 1.0).sum()
+              for found in _ridge(features, targets, fit, check, _STRENGTHS)]
+    return _STRENGTHS[int(np.argmin(errors))]
+
+
+def _ridge(features: Array, targets: Array, train: Rows, test: Rows, strengths: Sequence[float]
+           ) -> list[Array]:
+    """Predictions (test, K) with each strength of the penalty."""
     mean, std = features[train].mean(axis=0), _scale(features[train])
     fitted, centre = (features[train] - mean) / std, targets[train].mean(axis=0)
-    wanted = targets[train] - centre
+    asked, wanted = (features[test] - mean) / std, targets[train] - centre
     if fitted.shape[1] <= len(train):
-        penalty = strength * np.eye(fitted.shape[1])
-        weights = np.linalg.solve(fitted.T @ fitted + penalty, fitted.T @ wanted)
+        gram, moments, read = fitted.T @ fitted, fitted.T @ wanted, asked
     else:
-        # The same weights from the smaller system: time grows with the cube of its size.
-        penalty = strength * np.eye(len(train))
-        weights = fitted.T @ np.linalg.solve(fitted @ fitted.T + penalty, wanted)
-    found: Array = (features[test] - mean) / std @ weights + centre
-    return found
+        # The same predictions from the smaller system: time grows with the cube of its size.
+        gram, moments, read = fitted @ fitted.T, wanted, asked @ fitted.T
+    unit = np.eye(len(gram))
+    return [read @ np.linalg.solve(gram + strength * unit, moments) + centre
+            for strength in strengths]
 
 
 def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequence[str],
-           episodes: Rows, generator: torch.Generator) -> dict[str, float]:
+           episodes: Rows, generator: torch.Generator, strength: float = 1.0
+           ) -> dict[str, float]:
     """
     R² on ``test`` rows of an MLP with one hidden layer, fitted on ``train`` rows.
 
@@ -93,6 +132,8 @@ def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequ
     generator
         On the CPU. Draws weights, batches and inner split: the same one gives the same result on
         as many threads. Torch's own generator is left alone.
+    strength
+        Of the ridge probe that it competes with.
 
     Raises
     ------
@@ -109,10 +150,10 @@ def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequ
     with torch.inference_mode(False), torch.enable_grad():
         error, hidden = _fit(inputs, _standardised(targets, train), fit, check, test, generator)
     spread = np.square((targets[check] - mean) / _scale(targets[train])).mean(axis=0)
-    linear = _ridge(features, targets, fit, check)
+    (linear,) = _ridge(features, targets, fit, check, [strength])
+    (predicted,) = _ridge(features, targets, train, test, [strength])
     linear_error = np.square((targets[check] - linear) / _scale(targets[train])).mean(axis=0)
-    predicted = np.where(linear_error < _BETTER * spread,
-                         _ridge(features, targets, train, test), mean)
+    predicted = np.where(linear_error < _BETTER * spread, predicted, mean)
     wins = error < _BETTER * np.minimum(linear_error, spread)
     predicted[:, wins] = (hidden * _scale(targets[train]) + mean)[:, wins]
     return explained(predicted, targets[test], names)
@@ -159,10 +200,11 @@ def _fit(inputs: Tensor, wanted: Tensor, fit: Rows, check: Rows, test: Rows,
 
     def output(rows: Tensor) -> Tensor:
         first, first_bias, second, second_bias = parameters
-        return gelu(inputs[rows] @ first + first_bias) @ second + second_bias
+        found: Tensor = gelu(inputs[rows] @ first + first_bias) @ second + second_bias
+        return found
 
     fitted, checked, tested = (torch.from_numpy(rows) for rows in (fit, check, test))
-    best, found = torch.full((targets,), torch.inf), torch.zeros(len(test), targets)
+    best, predicted = torch.full((targets,), torch.inf), torch.zeros(len(test), targets)
     waited = 0
     for _ in range(_LOOKS):
         for batch in _batches(fitted, generator):
@@ -174,8 +216,8 @@ def _fit(inputs: Tensor, wanted: Tensor, fit: Rows, check: Rows, test: Rows,
             better = error < _BETTER * best
             if bool(better.any()):
                 best = torch.where(better, error, best)
-                found[:, better] = output(tested)[:, better]
+                predicted[:, better] = output(tested)[:, better]
         waited = 0 if bool(better.any()) else waited + 1
         if waited == _PATIENCE:
             break
-    return best.double().numpy(), found.double().numpy()
+    return best.double().numpy(), predicted.double().numpy()

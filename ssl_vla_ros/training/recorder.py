@@ -137,8 +137,10 @@ class Recorder(lightning.Callback):
         saving = self.interrupted or last or step % config.checkpoint_every == 0
         if probing or saving:
             module.require_finite()
-        if first and self._probe is not None and probing:
-            self._write(trainer, step, self._probe(step))
+        if self._probe is not None and probing and (first or module.sharded):
+            values = self._probe(step)
+            if first:
+                self._write(trainer, step, values)
         if saving or self.interrupted:  # a signal may have come while probing
             trainer.save_checkpoint(self.run / CHECKPOINT_FILE, weights_only=False)
             if self.interrupted:

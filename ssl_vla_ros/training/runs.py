@@ -36,9 +36,10 @@ CHECKPOINT_FILE = 'checkpoint.safetensors'
 
 
 def config_digest(config: TrainConfig) -> str:
-    """SHA-256 of a configuration's content, less what changes the speed of a run alone."""
+    """SHA-256 of a configuration's content, less what changes no weight."""
     content = dataclasses.asdict(config)
-    for name in ('threads', 'pictures', 'compile', 'strategy', 'tensorboard', 'wandb'):
+    for name in ('threads', 'pictures', 'compile', 'strategy', 'tensorboard', 'wandb',
+                 'checkpoint_every'):
         del content[name]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -35,7 +35,7 @@ from ssl_vla_ros.training.runs import (
     begin_run, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, Run, RUN_FILE, save_model,
     write_json)
 from ssl_vla_ros.training.signals import stop_on_signals, terminate_as_interrupt
-from ssl_vla_ros.training.strategies import make_strategy
+from ssl_vla_ros.training.strategies import make_strategy, whole_state
 from ssl_vla_ros.training.workspace import make_workspace, Workspace
 import torch
 from torch import Tensor
@@ -105,6 +105,8 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
         module = TrainingModule(objective, config, out)
         began = time.monotonic()
         step = _fit(module, work, out, place, quiet)
+        average = None if module.average is None else module.average.state()
+        objective = _whole_objective(module, work)
         if place.rank:
             return dataclasses.replace(run, info={**run.info, 'step': step})
         info = {**run.info, 'step': step,
@@ -112,7 +114,8 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
         if step < config.steps:
             info['status'] = 'interrupted'
         else:
-            if module.average is not None:
+            if module.average is not None and average is not None:
+                module.average.load(average)
                 module.average.put_into(objective)
             objective.eval()
             info['metrics'] = _final_metrics(objective, work)
@@ -135,6 +138,17 @@ def _fresh_objective(config: TrainConfig, work: Workspace, where: str) -> Object
     return build_objective(config, work.shape, where, encoder_state=state)
 
 
+def _whole_objective(module: TrainingModule, work: Workspace) -> Objective:
+    """Give the objective in one piece, on the first process, if its weights were split."""
+    if not module.sharded:
+        return module.objective
+    state = whole_state(module.objective)
+    whole = build_objective(work.config, work.shape, 'the configuration', fresh=True)
+    if state:  # the first process alone gets it
+        whole.load_state_dict(state)
+    return whole
+
+
 def _prepare_encoder(objective: Objective, state: Tensor) -> None:
     """Give the encoder the statistics of the state, and teachers the same."""
     encoder = getattr(objective, 'encoder', None)
@@ -146,14 +160,18 @@ def _prepare_encoder(objective: Objective, state: Tensor) -> None:
 
 def _probing(module: TrainingModule, work: Workspace, watch: CollapseWatch) -> Any:
     """Give what probes the encoder of a run in training, if it has one."""
-    encoder = getattr(module.objective, 'encoder', None)
-    if not isinstance(encoder, Encoder):
+    if not isinstance(getattr(module.objective, 'encoder', None), Encoder):
         return None
 
     def probe(step: int) -> dict[str, float]:
+        objective = _whole_objective(module, work)
+        if module.global_rank:
+            return {}
+        encoder = objective.get_submodule('encoder')
+        assert isinstance(encoder, Encoder)
         result = probe_encoder(encoder, work, whole=False)
         told = [*watch.observe_probe(step, result),
-                *watch.observe_teachers(step, module.objective.teachers())]
+                *watch.observe_teachers(step, objective.teachers())]
         for sentence in told:
             warnings.warn(sentence, stacklevel=2)
         return result.metrics()

@@ -1,0 +1,140 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every objective on the same data with the same encoder and budget, beside the baselines.
+
+    make bench-objectives [ARGS='--seeds 3 --steps 300 --episodes 90']
+
+Each run is a process of its own and is gone on with where it was stopped. The budget is the same
+number of steps with the same number of pictures in each; what they take differs, and stands
+beside. Writes ``out/bench/objectives.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from sim_dataset import sim_dataset
+from ssl_vla_ros.training.compare import probe_table
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / 'out' / 'bench'
+#: Samples of a step, so that each step holds as many pictures of the dataset; a clip holds several.
+MOMENTS = 48
+FRAMES = {'videomae': 8, 'temporal': 8, 'r3m': 4, 'jepa': 4}
+#: The same encoder for all, small enough for minutes on two cores.
+NETWORK = ['height=64', 'width=64', 'network.vit.patch=8', 'network.vit.channels=96',
+           'network.vit.depth=3', 'network.vit.heads=3']
+SMALL = {
+    'dino': ['model.local_size=32', 'model.local_crops=2'],
+    'moco': ['model.queue=1024'],
+    'clip': ['model.modalities=[image, text, action]'],
+}
+OBJECTIVES = ('simclr', 'moco', 'clip', 'mae', 'beit', 'videomae', 'temporal', 'r3m', 'dino',
+              'jepa')
+
+
+def train_command(objective: str, seed: int, data: Path, run: Path, steps: int) -> list[str]:
+    """Words of the command that trains one row of the table."""
+    batch = MOMENTS // FRAMES.get(objective, 1)
+    return [sys.executable, '-m', 'ssl_vla_ros.cli', 'train', '--config',
+            str(ROOT / 'config' / 'train' / f'{objective}.yaml'), '--data', str(data), '--out',
+            str(run), f'seed={seed}', f'steps={steps}', f'batch_size={batch}', 'threads=1',
+            'warmup_steps=50', 'probe_every=0', 'checkpoint_every=100', 'precision=32-true',
+            'held_out_fraction=0.2', *NETWORK, *SMALL.get(objective, [])]
+
+
+def train_all(jobs: list[tuple[str, int]], data: Path, runs: Path, steps: int, at_once: int
+              ) -> None:
+    """Train every row that is not finished, some at once, each on a core of its own."""
+    waiting = list(jobs)
+    running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            objective, seed = waiting.pop(0)
+            run = runs / f'{objective}_{seed}'
+            runs.mkdir(parents=True, exist_ok=True)
+            log = runs / f'{run.name}.log'
+            with log.open('wb') as file:
+                process = subprocess.Popen(
+                    train_command(objective, seed, data, run, steps), stdout=file,
+                    stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+            running.append((run.name, process, log))
+        name, process, log = running.pop(0)
+        if process.wait():
+            raise SystemExit(f'{name} failed: {log.read_text(errors="replace")[-2000:]}')
+        print(f'{name} is trained; {len(waiting) + len(running)} are left', flush=True)
+
+
+def measure(jobs: list[tuple[str, int]], data: Path, runs: Path) -> list[dict[str, Any]]:
+    """Probe every row, and the baselines beside it."""
+    rows = []
+    for objective, seed in jobs:
+        run = runs / f'{objective}_{seed}'
+        info = json.loads((run / 'run.json').read_text())
+        probed = run / 'probes.json'
+        if not probed.exists():
+            probed.write_text(json.dumps(probe_table(run, data, None)))
+        for name, values in json.loads(probed.read_text()).items():
+            rows.append({'objective': name, 'seed': seed, 'beside': objective,
+                         'train_s': info['train_s'] if name == objective else None, **values})
+    return rows
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float, int]]]:
+    """Mean, deviation and number of seeds, by objective and figure; baselines count once a seed."""
+    table: dict[str, dict[str, tuple[float, float, int]]] = {}
+    for name in dict.fromkeys(row['objective'] for row in rows):
+        seen: dict[int, dict[str, Any]] = {}
+        for row in rows:
+            if row['objective'] == name:
+                seen.setdefault(row['seed'], row)
+        table[name] = {}
+        for key in ('train_s', *(key for key in rows[0] if key not in (
+                'objective', 'seed', 'beside', 'train_s'))):
+            values = [row[key] for row in seen.values() if row.get(key) is not None]
+            if values:
+                table[name][key] = (float(np.mean(values)), float(np.std(values)), len(values))
+    return table
+
+
+def main() -> None:
+    """Train, probe, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--episodes', type=int, default=90)
+    parser.add_argument('--steps', type=int, default=300)
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--at-once', type=int, default=os.cpu_count() or 1)
+    parser.add_argument('--only', nargs='+', choices=OBJECTIVES, default=list(OBJECTIVES))
+    options = parser.parse_args()
+    data = sim_dataset(OUT / 'data', options.episodes).path
+    runs = OUT / f'objectives_{options.episodes}x{options.steps}'
+    jobs = [(name, seed) for seed in range(options.seeds) for name in options.only]
+    train_all(jobs, data, runs, options.steps, options.at_once)
+    rows = measure(jobs, data, runs)
+    table = summarise(rows)
+    order = sorted(table, key=lambda name: -table[name].get('R2_state', (0.0, 0.0, 0))[0])
+    figures = list(dict.fromkeys(key for name in order for key in table[name]))
+    print(f'{"":<16}' + ''.join(f'{key:>18}' for key in figures))
+    for name in order:
+        cells = [f'{table[name][key][0]:.3f} ± {table[name][key][1]:.3f}'
+                 if key in table[name] else '-' for key in figures]
+        print(f'{name:<16}' + ''.join(f'{cell:>18}' for cell in cells))
+    (OUT / 'objectives.json').write_text(json.dumps({
+        'episodes': options.episodes, 'steps': options.steps, 'seeds': options.seeds,
+        'pictures_of_a_step': MOMENTS, 'network': NETWORK, 'rows': rows, 'table': table},
+        indent=1) + '\n')
+    print(f'\n{OUT / "objectives.json"}')
+
+
+if __name__ == '__main__':
+    main()
