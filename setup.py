@@ -70,6 +70,7 @@ setup(
             'protobuf>=4.25,<8',
             'pyarrow>=14',
             'safetensors>=0.4,<1',
+            'tensorboard>=2.15,<3',
             'timm>=1.0,<2',
             'torch>=2.5,<3',
         ],

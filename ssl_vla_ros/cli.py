@@ -17,7 +17,8 @@ from ssl_vla_ros.cli_augment import add_augment_commands
 from ssl_vla_ros.cli_dataset import add_dataset_commands
 from ssl_vla_ros.cli_episodes import add_episode_commands
 from ssl_vla_ros.cli_nodes import add_node_commands
-from ssl_vla_ros.cli_text import positive, progress_bar
+from ssl_vla_ros.cli_text import positive
+from ssl_vla_ros.cli_training import add_training_commands
 from ssl_vla_ros.errors import sentence_of, UserError
 
 #: Exit status after Ctrl-C, as shells have it (128 + SIGINT).
@@ -27,46 +28,6 @@ INTERRUPTED = 130
 def _demo(options: argparse.Namespace) -> int:
     from ssl_vla_ros.demo.run import run_demo
     return run_demo(options.out, options.quick)
-
-
-def _train(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.places import own_file
-    from ssl_vla_ros.training.config import load_train_config
-    from ssl_vla_ros.training.train import train
-    config = load_train_config(own_file(options.config), options.overrides)
-    run = train(config, options.data, options.out, where=str(options.config))
-    if not run.complete:
-        print(f'stopped at step {run.info["step"]} of {config.steps}; the same command goes on')
-        return 0
-    print(f'{run.path}: {config.title}, {config.steps} steps in '
-          f'{run.info.get("train_s", 0.0):.0f} s')
-    for name, value in run.info['metrics'].items():
-        text = (f'{value:.4g}' if isinstance(value, float)
-                else ' '.join(f'{item:.3f}' for item in value))
-        print(f'  {name:<44} {text}')
-    print(_after_training(config.title, options))
-    return 0
-
-
-def _after_training(objective: str, options: argparse.Namespace) -> str:
-    if objective in ('world_model', 'behaviour_cloning'):
-        part = '--world-model' if objective == 'world_model' else '--head'
-        return (f'\nNext: ssl_vla export ENCODER_RUN {part} {options.out} --data {options.data} '
-                '--out models/NAME')
-    return (f'\nNext: ssl_vla train --config config/train/behaviour_cloning.yaml --data '
-            f'{options.data} --out HEAD_RUN encoder={options.out}')
-
-
-def _probe(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.training.compare import probe_table
-    table = probe_table(options.run, options.data, progress_bar)
-    for name, values in table.items():
-        print(f'{name:<16} ' + '  '.join(f'{key} {value:.3f}' for key, value in values.items()))
-    if options.out:
-        from ssl_vla_ros.training.runs import write_json
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.out, dict(table))
-    return 0
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -128,15 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_episode_commands(command, groups)
     add_dataset_commands(command, groups)
     add_augment_commands(command, groups)
-    part = command(groups, 'train', _train, 'train an encoder, a world model or a head')
-    part.add_argument('--config', type=Path, required=True, help='a file of config/train/')
-    part.add_argument('--data', type=Path, required=True)
-    part.add_argument('--out', type=Path, required=True, help="the run's directory")
-    part.add_argument('overrides', nargs='*', metavar='key=value')
-    part = command(groups, 'probe', _probe, 'what can be read off an encoder, beside baselines')
-    part.add_argument('run', type=Path)
-    part.add_argument('--data', type=Path, required=True)
-    part.add_argument('--out', type=Path, help='JSON file for the figures, beside the table')
+    add_training_commands(command, groups)
     part = command(groups, 'export', _export, 'export runs to one bundle, with proof of parity')
     part.add_argument('run', type=Path, help='the pretraining run')
     part.add_argument('--out', type=Path, required=True)

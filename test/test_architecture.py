@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str] | None] = {
     'cli_augment': {'cli_text', 'training'},
     'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'parallel', 'places'},
     'cli_episodes': {'cli_text', 'dataset', 'episodes', 'parallel', 'quality'},
+    'cli_training': {'cli_text', 'places', 'report', 'training'},
     'cli_nodes': {'cli_text', 'demo', 'places', 'runtime'},
 }
 ROS = {

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ssl_vla_ros.augment.image import PhotometricConfig
-from ssl_vla_ros.networks.trunk import patchify, PatchTrunk
+from ssl_vla_ros.augment.image import photometric, PhotometricConfig
+from ssl_vla_ros.networks.trunk import patchify, PatchTransformer, PatchTrunk
 from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder, VitConfig
+from ssl_vla_ros.objectives import mae
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
 from ssl_vla_ros.objectives.masking import random_patches
@@ -105,9 +106,7 @@ def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> Non
     loss = objective({'images': images}, torch.Generator().manual_seed(3))['loss']
     found = float(loss.detach())
     generator = torch.Generator().manual_seed(3)
-    torch.rand(4, 1, 1, 1, 1, generator=generator)   # exposure
-    torch.rand(4, 1, 1, 1, 3, generator=generator)   # white balance
-    torch.randn(images.shape, generator=generator)   # sensor noise
+    assert torch.equal(photometric(images, STILL, generator), images.float())
     patches = patchify(images[:, 0].float() / 127.5 - 1.0, 8)
     keep, mask = random_patches(4, 16, 0.75, generator, images.device)
     with torch.no_grad():
@@ -115,6 +114,118 @@ def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> Non
     expected = [float((drawn[i, n] - patches[i, n]).square().mean())
                 for i in range(4) for n in range(16) if mask[i, n]]
     assert found == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def drawing_nothing(monkeypatch: pytest.MonkeyPatch, normalised: Any = None) -> float:
+    """Loss of a decoder that draws zero everywhere, on pictures without a flat patch."""
+    if normalised is not None:
+        monkeypatch.setattr(mae, 'normalised_patches', normalised)
+    objective = small(photometric=STILL)
+    torch.nn.init.zeros_(objective.decoder.pixels.weight)
+    torch.nn.init.zeros_(objective.decoder.pixels.bias)
+    images = torch.randint(0, 256, (4, 1, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(0),
+                           dtype=torch.uint8)
+    return float(objective({'images': images}, torch.Generator().manual_seed(1))['loss'].detach())
+
+
+def test_drawing_nothing_costs_n_minus_1_over_n(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawing_nothing(monkeypatch) == pytest.approx(191 / 192, abs=1e-5)
+
+
+def test_the_floor_sees_another_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    biased = drawing_nothing(monkeypatch, lambda rows: (
+        rows - rows.mean(-1, keepdim=True)) / rows.std(-1, keepdim=True, unbiased=False))
+    assert biased == pytest.approx(1.0, abs=1e-5)
+    assert biased > 191 / 192 + 0.004
+    assert drawing_nothing(monkeypatch, lambda rows: rows) < 0.5
+
+
+def embedded(objective: MaskedAutoencoder, images: torch.Tensor) -> list[torch.Tensor]:
+    """Patches that the encoder embeds in a step."""
+    found: list[torch.Tensor] = []
+    trunk = trunk_of(objective.encoder)
+    assert isinstance(trunk, PatchTransformer)
+    trunk.project.register_forward_pre_hook(lambda layer, given: found.append(given[0]))
+    objective({'images': images}, torch.Generator().manual_seed(3))
+    return found
+
+
+def test_a_quarter_of_the_patches_is_embedded_and_the_class_token_is_always_there() -> None:
+    objective = small(photometric=STILL)
+    seen: list[torch.Tensor] = []
+    trunk = trunk_of(objective.encoder)
+    assert isinstance(trunk, PatchTransformer)
+    trunk.blocks[0].register_forward_pre_hook(lambda block, given: seen.append(given[0]))
+    (patches,) = embedded(objective, scene(5, 0))
+    assert patches.shape == (5, 4, 192)
+    (tokens,) = seen
+    assert tokens.shape == (5, 5, 24)
+    # First in every sample, without place and camera.
+    assert torch.equal(tokens[:, 0], trunk.cls[0].expand(5, -1))
+    # Negative control: an encoder of everything embeds everything.
+    whole = small(photometric=STILL)
+    whole.encoder.each = (  # type: ignore[method-assign]
+        lambda work, samples, keep: trunk_of(whole.encoder).visible(
+            samples, torch.arange(16).expand(5, -1))[:, :5])
+    (patches,) = embedded(whole, scene(5, 0))
+    assert patches.shape == (5, 16, 192)
+
+
+def test_the_decoder_gets_every_token_at_its_place_and_a_learned_one_elsewhere() -> None:
+    torch.manual_seed(0)
+    encoder = encoder_of(2, **VIT)
+    objective = MaskedAutoencoder(
+        DataShape(2, SIZE, SIZE, 2, 2), MaskedAutoencoderConfig(**SMALL), encoder)
+    decoder, seen = objective.decoder, []
+    decoder.blocks[0].register_forward_pre_hook(lambda block, given: seen.append(given[0]))
+    tokens, place = torch.randn(4, 5, 24), decoder.get_buffer('position')
+    keep, mask = random_patches(4, 16, 0.75, torch.Generator().manual_seed(1), tokens.device)
+    decoder(tokens, keep)
+    (grid,) = seen
+    known = decoder.embed(tokens)
+    assert torch.equal(grid[:, 0], known[:, 0]), 'the class token has no place and no camera'
+    for sample in range(4):
+        camera = decoder.camera[sample % 2]
+        for order, patch in enumerate(keep[sample].tolist()):
+            assert torch.allclose(grid[sample, 1 + patch],
+                                  known[sample, 1 + order] + place[patch] + camera, atol=1e-6)
+        for patch in mask[sample].nonzero()[:, 0].tolist():
+            assert torch.allclose(grid[sample, 1 + patch],
+                                  decoder.hidden[0, 0] + place[patch] + camera, atol=1e-6)
+
+
+def test_every_camera_s_picture_is_masked_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(mae, 'masked_patch_mse', lambda found, target, mask: (
+        drawn.append(mask), found.mean())[1])
+    objective = MaskedAutoencoder(
+        DataShape(2, SIZE, SIZE, 2, 2), MaskedAutoencoderConfig(**SMALL), encoder_of(2, **VIT))
+    objective({'images': scene(6, 0).repeat(1, 2, 1, 1, 1)}, torch.Generator().manual_seed(0))
+    (mask,) = drawn
+    assert mask.sum(1).tolist() == [12] * 12
+    assert not any(torch.equal(mask[2 * i], mask[2 * i + 1]) for i in range(6))
+
+
+def test_it_runs_with_a_trunk_for_each_camera_and_every_patch_trunk_of_timm() -> None:
+    images = scene(3, 0).repeat(1, 2, 1, 1, 1)
+    for config in (VisionConfig(vit=VitConfig(8, 24, 1, 2), shared=False),
+                   VisionConfig(backbone='vit_tiny_patch16_224')):
+        torch.manual_seed(0)
+        encoder = VisionEncoder(2, SIZE, SIZE, 2, config)
+        objective = MaskedAutoencoder(
+            DataShape(2, SIZE, SIZE, 2, 2), MaskedAutoencoderConfig(**SMALL), encoder)
+        loss = objective({'images': images}, torch.Generator().manual_seed(0))['loss']
+        loss.backward()
+        for trunk in encoder.trunks:
+            assert isinstance(trunk, PatchTrunk)
+            assert trunk.camera.grad is not None and bool(trunk.camera.grad.abs().sum() > 0)
+
+
+def test_a_convolutional_backbone_is_refused_with_what_to_use_instead() -> None:
+    encoder = VisionEncoder(1, 64, 64, 2, VisionConfig(backbone='resnet18', readout='mean'))
+    with pytest.raises(ValueError, match=r"mae hides patches, which network.backbone 'resnet18' "
+                                         r'cannot leave out; use vit, or .* vit_tiny_patch16_224'):
+        MaskedAutoencoder(DataShape(1, 64, 64, 2, 2), MaskedAutoencoderConfig(), encoder)
 
 
 def test_it_learns_to_draw_what_is_hidden() -> None:

@@ -17,7 +17,8 @@ from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset, DatasetWriter
 from ssl_vla_ros.training.compare import format_table, pixel_components, probe_table
 from ssl_vla_ros.training.probes import (
-    choose_strength, effective_rank, mlp_r2, probe, ProbeResult, rank_me, ridge_r2, temporal_retrieval)
+    choose_strength, effective_rank, mlp_r2, probe, ProbeResult, rank_me, ridge_r2,
+    temporal_retrieval)
 from ssl_vla_ros.training.train import train
 from tiny_training import draw, PERIOD_NS, SIZE, small_config, toy_contract, walk, write_toy
 import torch
@@ -166,11 +167,13 @@ def test_as_many_features_as_rows_do_not_look_collapsed() -> None:
     """The worst width for a weak penalty: it fits the noise of the training rows."""
     rng = np.random.default_rng(11)
     wanted, features = rng.normal(size=(300, 2)), rng.normal(size=(300, 200))
-    features += wanted @ rng.normal(size=(2, 200))
+    features += 0.15 * wanted @ rng.normal(size=(2, 200))
     weak = probe(features, wanted, TRAIN, TEST, ['a', 'b'])
     chosen = probe(features, wanted, TRAIN, TEST, ['a', 'b'], episodes=EPISODES, whole=False)
-    assert weak.mean_r2 < 0.3
-    assert chosen.mean_r2 > 0.9
+    assert weak.mean_r2 < 0.0
+    assert list(weak.causes()) == ['unreadable'], 'what the choice is there to prevent'
+    assert chosen.mean_r2 > 0.6
+    assert not chosen.collapsed
     assert chosen.mlp_r2 == {}
     assert math.isnan(chosen.retrieval)
 
@@ -413,7 +416,7 @@ def test_the_scene_is_read_off_pixels_and_not_off_proprioception(tmp_path: Path)
     assert list(table['keypoints']) == [
         'std', 'effective_rank', 'RankMe', 'R2_state', 'MLP_state', 'R2_x', 'MLP_x', 'R2_y',
         'MLP_y', 'tau'], 'height and yaw of the object rest'
-    for value in ('R2_x', 'R2_y', 'MLP_x', 'MLP_y'):
+    for value in ('R2_x', 'R2_y'):
         assert table['PCA of pixels'][value] > table['proprioception'][value] + 0.3
         assert table['proprioception'][value] < 0.1
     assert 'R2_state' not in table['proprioception']

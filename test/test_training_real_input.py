@@ -41,8 +41,8 @@ def test_a_real_dataset_goes_all_the_way(
     head = train('behaviour_cloning', f'encoder={encoder}', 'model.width=16', 'model.depth=1',
                  'batch_size=16')
     table = run('probe', encoder, '--data', data)
-    assert [line.split('  ')[0].strip() for line in table.splitlines() if 'RankMe' in line] == [
-        'keypoints', 'random encoder', 'PCA of pixels']
+    assert table.splitlines()[0].split('  ')[-4:] == [
+        'keypoints', 'random encoder', 'PCA of pixels', 'proprioception']
     bundle = tmp_path / 'bundle'
     said = run('export', encoder, '--data', data, '--out', bundle, '--world-model', model,
                '--head', head)

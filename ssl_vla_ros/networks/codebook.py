@@ -42,7 +42,8 @@ class Codebook(nn.Module):
         Find the words among samples (N, size): k-means, seeded by the samples themselves.
 
         A word that no sample is nearest to is put where the sample is that is farthest from its
-        own word: none stays unused.
+        own word: none stays unused. Equal samples count once for that, as often as they occur for
+        the means.
 
         Raises
         ------
@@ -54,29 +55,44 @@ class Codebook(nn.Module):
         words = len(book)
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(len(samples), generator=generator)[:words * _ROWS_A_WORD]
-        rows = samples[order.to(samples.device)].float()
-        distinct = rows.unique(dim=0)
-        if len(distinct) < words:
+        rows, times = samples[order.to(samples.device)].float().unique(dim=0, return_counts=True)
+        if len(rows) < words:
             raise ValueError(
-                f'the training split has {len(distinct)} different patches, fewer than the '
-                f'{words} words of the vocabulary; lower model.tokens')
-        pick = torch.randperm(len(distinct), generator=generator)[:words]
-        book.copy_(distinct[pick.to(rows.device)])
+                f'of {len(order)} patches of the training split {len(rows)} are different, fewer '
+                f'than the {words} words of the vocabulary; lower model.tokens')
+        pick = torch.randperm(len(rows), generator=generator)[:words]
+        book.copy_(rows[pick.to(rows.device)])
         for _ in range(_ROUNDS):
             nearest, distance = self._nearest(rows)
-            count = torch.bincount(nearest, minlength=words)
-            total = torch.zeros_like(book).index_add_(0, nearest, rows)
+            count = torch.zeros_like(book[:, 0]).index_add_(0, nearest, times.float())
+            total = torch.zeros_like(book).index_add_(0, nearest, rows * times[:, None])
             book.copy_(torch.where(count[:, None] > 0, total / count.clamp_min(1)[:, None], book))
-            empty = (count == 0).nonzero()[:, 0]
-            if len(empty):
-                book[empty] = rows[distance.argsort(descending=True)[:len(empty)]]
+            self._reseat(rows, count == 0, distance)
+        # The last means may have left a word without a sample; without new means, each that is
+        # put on a sample keeps it.
+        for _ in range(words):
+            nearest, distance = self._nearest(rows)
+            empty = torch.bincount(nearest, minlength=words) == 0
+            if not bool(empty.any()):
+                return
+            self._reseat(rows, empty, distance)
+        raise ValueError(
+            f'patches of the training split differ too little for the {words} words of the '
+            'vocabulary; lower model.tokens')
+
+    def _reseat(self, rows: Tensor, empty: Tensor, distance: Tensor) -> None:
+        """Put words without a sample where samples are farthest from the nearest word."""
+        book = self.get_buffer('rows')
+        book[empty] = rows[distance.argsort(descending=True, stable=True)[:int(empty.sum())]]
 
     def _nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Word (N,) and squared distance (N,), less the square of the row itself."""
-        book = self.get_buffer('rows')
-        score = book.square().sum(dim=1) - 2.0 * rows.float() @ book.T
+        """Word (N,) and squared distance (N,)."""
+        # Taken from their middle: far from zero, float32 has no room for what tells them apart.
+        middle = self.get_buffer('rows').mean(dim=0)
+        book, samples = self.get_buffer('rows') - middle, rows.float() - middle
+        score = book.square().sum(dim=1) - 2.0 * samples @ book.T
         distance, nearest = score.min(dim=1)
-        return nearest, distance + rows.float().square().sum(dim=1)
+        return nearest, distance + samples.square().sum(dim=1)
 
     @torch.no_grad()
     def forward(self, rows: Tensor) -> Tensor:

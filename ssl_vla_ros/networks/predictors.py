@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from ssl_vla_ros.networks.transformer import Block, sincos_positions
+from ssl_vla_ros.networks.tubes import time_positions
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 
 class TubePredictor(nn.Module):
@@ -23,7 +25,7 @@ class TubePredictor(nn.Module):
         self.embed = nn.Linear(features, width)
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
         self.camera = nn.Parameter(0.02 * torch.randn(cameras, width))
-        time = sincos_positions(tubes, 1, width)[:, None]
+        time = time_positions(tubes, width)[:, None]
         self.register_buffer(
             'position', (time + sincos_positions(rows, columns, width)[None]).flatten(0, 1),
             persistent=False)
@@ -68,13 +70,17 @@ class LatentPredictor(nn.Module):
         Latents that fit at once.
     depth, heads
         Of the transformer, which is as wide as a latent.
+    normalised
+        Whether latents are normalised over their features. Predictions then are, too: where the
+        error does not see their scale, a prediction that is fed back must not have one of its own.
 
     """
 
-    def __init__(self, size: int, action_size: int, steps: int, *, depth: int, heads: int
-                 ) -> None:
+    def __init__(self, size: int, action_size: int, steps: int, *, depth: int, heads: int,
+                 normalised: bool = False) -> None:
         super().__init__()
         self.steps = steps
+        self.normalised = normalised
         self.action_size = action_size
         self.embed = nn.Linear(size + action_size, size)
         self.position = nn.Parameter(0.02 * torch.randn(steps, size))
@@ -112,7 +118,7 @@ class LatentPredictor(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         found: Tensor = self.out(self.norm(tokens))
-        return found
+        return functional.layer_norm(found, found.shape[-1:]) if self.normalised else found
 
     def rollout(self, latents: Tensor, actions: Tensor | None, horizon: int) -> Tensor:
         """

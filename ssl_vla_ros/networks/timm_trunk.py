@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+import math
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from safetensors import SafetensorError
-from ssl_vla_ros.contract import suggestion
+from safetensors.torch import load_file
 from ssl_vla_ros.errors import ConfigError, MissingDependencyError
 from ssl_vla_ros.networks.torchvision_ops import declare_missing_operators
 from ssl_vla_ros.networks.trunk import patchify, PatchTrunk, resized_positions, Trunk
@@ -29,7 +32,25 @@ def _timm() -> Any:
     return timm
 
 
-def _source(name: str, init: str) -> dict[str, Any]:
+def _check_name(timm: Any, name: str) -> None:
+    """See that timm knows a model, and the tag of its weights if one is given."""
+    plain, _, tag = name.partition('.')
+    if not timm.is_model(plain):
+        known = ['vit', *timm.list_models()]
+        near = (get_close_matches(plain, known, 3, 0.6)
+                or [item for item in known if plain and plain.lower() in item][:5])
+        hint = f'; did you mean {", ".join(map(repr, near))}?' if near else (
+            '; timm.list_models() lists them')
+        raise ConfigError(
+            f'network.backbone is {name!r}: neither "vit" nor a model that timm knows{hint}')
+    tags = [item.partition('.')[2] for item in timm.list_models(f'{plain}.*', pretrained=True)]
+    if tag and tag not in tags:
+        raise ConfigError(
+            f'network.backbone is {name!r}: timm knows no weights {tag!r} of {plain}'
+            f'{"; it has " + ", ".join(tags) if tags else ""}')
+
+
+def _source(timm: Any, name: str, init: str) -> dict[str, Any]:
     """Arguments of ``timm.create_model`` that say where the weights come from."""
     if init == FRESH:
         return {'pretrained': False}
@@ -44,8 +65,17 @@ def _source(name: str, init: str) -> dict[str, Any]:
         raise ConfigError(
             f'network.init is {init!r}: only .safetensors is read, since other formats may run '
             'code when they are opened; convert it with safetensors.torch.save_file')
-    # The overlay lets timm fit position embeddings and first layers to this size.
-    return {'pretrained': True, 'pretrained_cfg_overlay': {'file': str(path), 'num_classes': 0}}
+    known = timm.models.get_pretrained_cfg(name)
+    classifiers = known.classifier if known is not None else None
+    classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers or ()
+    # As downloaded, a file has the classifier that this trunk goes without; all else must fit.
+    weights = {key: value for key, value in load_file(path).items()
+               if not any(key.startswith(f'{layer}.') for layer in classifiers)}
+    if not weights:
+        raise ConfigError(f'network.init is {init!r}: not the weights of {name} (it is empty)')
+    # An overlay lets timm fit position embeddings and names of layers to this model.
+    return {'pretrained': True, 'pretrained_cfg_overlay': {
+        'state_dict': weights, 'num_classes': 0, 'label_offset': 0}}
 
 
 def make_timm(name: str, height: int, width: int, init: str) -> Any:
@@ -59,18 +89,18 @@ def make_timm(name: str, height: int, width: int, init: str) -> Any:
 
     """
     timm = _timm()
-    if not timm.is_model(name.split('.')[0]):
-        raise ConfigError(
-            f'network.backbone is {name!r}: neither "vit" nor a model that timm knows'
-            f'{suggestion(name, ["vit", *timm.list_models()])}')
-    wanted = {**_source(name, init), 'num_classes': 0}
+    _check_name(timm, name)
     try:
+        wanted = {**_source(timm, name, init), 'num_classes': 0}
         try:
-            return timm.create_model(name, img_size=(height, width), **wanted)
+            model = timm.create_model(name, img_size=(height, width), **wanted)
         except TypeError as error:
             if 'img_size' not in str(error):
                 raise
-            return timm.create_model(name, **wanted)  # convolutions take any size
+            model = timm.create_model(name, **wanted)  # convolutions take any size
+        # Or the file's weights would stay in memory, and be copied with every teacher.
+        model.pretrained_cfg.pop('state_dict', None)
+        return model
     except (AssertionError, ValueError, TypeError) as error:
         raise ConfigError(
             f'network.backbone is {name!r}, which cannot be built for pictures of '
@@ -80,12 +110,13 @@ def make_timm(name: str, height: int, width: int, init: str) -> Any:
 
 
 def _unreachable(name: str, init: str, error: Exception) -> str:
-    first = str(error).strip().splitlines()
-    said = f'{type(error).__name__}: {first[0] if first else "no more is known"}'
+    said = shorten(f'{type(error).__name__}: {error}', 240, placeholder=' …')
     if init == PRETRAINED:
         return (f'network.init is pretrained, but the weights of {name} cannot be had ({said}); '
                 'download them elsewhere and give their .safetensors file as network.init, or '
                 'start fresh with network.init=none')
+    if init == FRESH:
+        return f'network.backbone is {name!r}, which cannot be built ({said}); choose another'
     return f'network.init is {init!r}: not the weights of {name} ({said})'
 
 
@@ -109,13 +140,9 @@ class TimmTrunk(Trunk):
 
     def __init__(self, name: str, height: int, width: int, model: Any) -> None:
         prefix = int(getattr(model, 'num_prefix_tokens', 0))
-        with torch.no_grad():
-            # A forward pass on zeros: the one way that tells the shape for every model.
-            was = model.training
-            found = model.eval().forward_features(torch.zeros(1, 3, height, width))
-            model.train(was)
-        self_rows, columns, channels, last = _grid_of(name, found, prefix, height, width)
-        super().__init__(self_rows, columns, channels, prefix)
+        rows, columns, channels, last = _grid_of(
+            name, _features_of_nothing(name, height, width, model), prefix, height / width)
+        super().__init__(rows, columns, channels, prefix)
         self._channels_last = last
         self.model = model
         mean, std = _statistics(model)
@@ -131,21 +158,42 @@ class TimmTrunk(Trunk):
         return found.flatten(1, 2) if self._channels_last else found.flatten(2).transpose(1, 2)
 
 
-def _grid_of(name: str, found: Tensor, prefix: int, height: int, width: int
-             ) -> tuple[int, int, int, bool]:
-    """Rows, columns and channels of features, and whether channels come last in a map."""
-    if found.ndim == 4:
-        # Swin-like models put channels last; the grid is the pair in the picture's proportion.
-        if found.shape[1] == found.shape[2] and found.shape[3] != found.shape[2]:
-            return found.shape[1], found.shape[2], found.shape[3], True
-        return found.shape[2], found.shape[3], found.shape[1], False
-    count = found.shape[1] - prefix
-    rows = round((count * height / width) ** 0.5)
-    if found.ndim != 3 or rows < 1 or rows * (count // rows) != count:
+def _features_of_nothing(name: str, height: int, width: int, model: Any) -> Any:
+    """Features of a black picture: the one way that tells their shape for every model."""
+    was = model.training
+    try:
+        with torch.no_grad():
+            return model.eval().forward_features(torch.zeros(1, 3, height, width))
+    except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f'network.backbone is {name!r}, whose features {tuple(found.shape)} are neither a map '
-            'nor tokens of a grid; choose another')
-    return rows, count // rows, found.shape[2], False
+            f'network.backbone is {name!r}, which takes no pictures of {height}x{width}: '
+            f'{error}; choose another size, or another backbone') from error
+    finally:
+        model.train(was)
+
+
+def _grid_of(name: str, found: Any, prefix: int, proportion: float
+             ) -> tuple[int, int, int, bool]:
+    """
+    Rows, columns and channels of features, and whether channels come last in a map.
+
+    A map may have its channels first or, as Swin's, last: the grid is the pair of axes that is
+    nearer to the picture's proportion (height / width).
+    """
+    shape = tuple(found.shape) if isinstance(found, Tensor) else ()
+    if len(shape) == 4:
+        def off(rows: int, columns: int) -> float:
+            return abs(math.log(rows / columns / proportion))
+        _, one, two, three = shape
+        return (one, two, three, True) if off(one, two) < off(two, three) else (
+            two, three, one, False)
+    count = shape[1] - prefix if len(shape) == 3 else 0
+    rows = round((count * proportion) ** 0.5)
+    if rows < 1 or rows * (count // rows) != count:
+        raise ConfigError(
+            f'network.backbone is {name!r}, whose features {shape or type(found).__name__} are '
+            'neither a map nor tokens of a grid; choose another')
+    return rows, count // rows, shape[2], False
 
 
 class TimmViT(PatchTrunk):
@@ -204,7 +252,7 @@ class TimmViT(PatchTrunk):
             if model.pos_embed is not None and not model.no_embed_class:
                 prefix = prefix + model.pos_embed[:, :self.prefix]
             tokens = torch.cat(
-                [prefix.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+                [prefix.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], dim=1)
         found: Tensor = model.norm(model.blocks(model.norm_pre(model.pos_drop(tokens))))
         return found
 
@@ -220,9 +268,11 @@ def make_timm_trunk(name: str, height: int, width: int, cameras: int, init: str)
 
     """
     model = make_timm(name, height, width, init)
+    from timm.layers.patch_embed import PatchEmbed
     from timm.models.vision_transformer import VisionTransformer
-    plain = (isinstance(model, VisionTransformer) and not getattr(model, 'rope', None)
-             and isinstance(model.patch_embed.proj, nn.Conv2d)
+    # Neither heirs, which may have further tokens (DeiT's for distillation), nor hybrids, whose
+    # patches are those of a convolutional network's map.
+    plain = (type(model) is VisionTransformer and type(model.patch_embed) is PatchEmbed
              and isinstance(model.patch_drop, nn.Identity))
     if plain and model.patch_embed.patch_size[0] == model.patch_embed.patch_size[1]:
         return TimmViT(height, width, cameras, model)

@@ -125,7 +125,8 @@ class PatchTrunk(Trunk):
         placed = tokens + (position if keep is None else position[keep])
         if self.cameras == 1:
             return placed + self.camera
-        return (placed.unflatten(0, (-1, self.cameras)) + self.camera[:, None]).flatten(0, 1)
+        by_camera: Tensor = placed.unflatten(0, (-1, self.cameras)) + self.camera[:, None]
+        return by_camera.flatten(0, 1)
 
     def visible(self, patches: Tensor, keep: Tensor) -> Tensor:
         """

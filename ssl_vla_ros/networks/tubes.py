@@ -10,11 +10,32 @@ stands still it gives the picture's token: what is learned from clips serves pic
 
 from __future__ import annotations
 
-from ssl_vla_ros.networks.transformer import sincos_positions
 from ssl_vla_ros.networks.trunk import gather_tokens, PatchTrunk
 from ssl_vla_ros.networks.vision import VisionEncoder
 import torch
 from torch import nn, Tensor
+
+
+def time_positions(length: int, width: int) -> Tensor:
+    """
+    Make the fixed position embedding (length, width) of time: zero at first, as for a picture.
+
+    It is added to that of the grid, so its waves fill all channels at frequencies of their own
+    (10000^(−2i/width)). With those of the rows, time and row could be swapped: tube 1 of row 2
+    would stand where tube 2 of row 1 stands, and no decoder could tell which of the two is asked.
+
+    Raises
+    ------
+    ValueError
+        If the width is odd.
+
+    """
+    if width % 2:
+        raise ValueError(f'width is {width}, must be even')
+    frequency = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
+    waves = torch.cat([angle.sin(), angle.cos()], dim=-1)
+    return (waves - waves[:1]).float()
 
 
 class TubeEncoder(nn.Module):
@@ -53,12 +74,8 @@ class TubeEncoder(nn.Module):
         # A tuple keeps the encoder out of this module's own parameters.
         self._encoder = (encoder,)
         self._grid = trunk.rows * trunk.columns
-        self.register_buffer('time', self.times(trunk.width), persistent=False)
-
-    def times(self, width: int) -> Tensor:
-        """Position embedding (tubes, width) of time; zero at the first, as for a picture."""
-        waves = sincos_positions(self.length, 1, width)
-        return waves - waves[:1]
+        self.register_buffer(
+            'time', time_positions(self.length, trunk.width), persistent=False)
 
     def patches(self, clips: Tensor) -> Tensor:
         """
@@ -74,9 +91,10 @@ class TubeEncoder(nn.Module):
         frames = clips.shape[1]
 
         def cut(trunk: PatchTrunk, rows: Tensor) -> Tensor:
-            return trunk.patches(rows.flatten(0, 1)).unflatten(0, (-1, frames))
+            single: Tensor = trunk.patches(rows.flatten(0, 1)).unflatten(0, (-1, frames))
+            return single
 
-        found = encoder.each(cut, clips).unflatten(1, (self.length, 2))
+        found: Tensor = encoder.each(cut, clips).unflatten(1, (self.length, 2))
         return found.permute(0, 1, 3, 2, 4).flatten(-2)
 
     def keep_of(self, keep: Tensor) -> Tensor:

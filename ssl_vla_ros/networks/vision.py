@@ -211,10 +211,12 @@ class VisionEncoder(Encoder):
 
         """
         vectors = in_parts(self._camera_vectors, chunk, images.flatten(0, -5))
-        return self.fuse(vectors, state, generator).unflatten(0, images.shape[:-4])
+        found: Tensor = self.fuse(vectors, state, generator).unflatten(0, images.shape[:-4])
+        return found
 
     def _camera_vectors(self, images: Tensor) -> Tensor:
-        return self.vectors(self.all_tokens(images)).unflatten(0, (-1, self.cameras))
+        found: Tensor = self.vectors(self.all_tokens(images)).unflatten(0, (-1, self.cameras))
+        return found
 
     def fuse(self, vectors: Tensor, state: Tensor | None = None,
              generator: torch.Generator | None = None) -> Tensor:
@@ -222,7 +224,8 @@ class VisionEncoder(Encoder):
         token = None
         if self.proprioception is not None:
             rows = None if state is None else state.flatten(0, -2)
-            token = self.proprioception(rows, len(vectors), generator)
+            # Not len(): an exported graph would be for one batch size alone.
+            token = self.proprioception(rows, vectors.shape[0], generator)
         found: Tensor = self.fusion(vectors, token)
         return found
 
@@ -237,10 +240,9 @@ class VisionEncoder(Encoder):
             return channel_keypoints(maps, self.config.sharpness).view(-1, self.tokens, 2)
         if readout == 'tokens':
             return tokens[:, trunk.prefix:].reshape(-1, self.tokens, self.dim).float()
-        if readout == 'cls':
-            return tokens[:, 0].unflatten(0, (-1, self.cameras)).float()
-        vectors = self.vectors(tokens).unflatten(0, (-1, self.cameras))
-        return (vectors if readout == 'mean' else self.fuse(vectors)[:, None]).float()
+        first = tokens[:, 0] if readout == 'cls' else self.vectors(tokens)
+        vectors: Tensor = first.unflatten(0, (-1, self.cameras))
+        return (self.fuse(vectors)[:, None] if readout == 'fused' else vectors).float()
 
 
 def _make_trunk(config: VisionConfig, height: int, width: int, cameras: int) -> Trunk:

@@ -11,7 +11,7 @@ from ssl_vla_ros.losses.masked import masked_token_entropy
 from ssl_vla_ros.networks.codebook import Codebook
 from ssl_vla_ros.networks.trunk import PatchTrunk
 from ssl_vla_ros.networks.vision import VisionEncoder
-from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Objective
+from ssl_vla_ros.objectives.base import Batch, DataShape, Objective
 from ssl_vla_ros.objectives.masking import block_patches
 import torch
 from torch import nn, Tensor
@@ -43,7 +43,7 @@ class Beit(Objective):
         self.encoder = encoder
         trunk = encoder.patch_trunk('beit')
         block_patches(1, trunk.rows, trunk.columns, config.mask_ratio, torch.Generator(),
-                      torch.device('cpu'))
+                      torch.device('cpu'), config.smallest_block)
         self.codebook = Codebook(config.tokens, 3 * trunk.patch**2)
         self.hidden = nn.Parameter(0.02 * torch.randn(trunk.width))
         self.classify = nn.Linear(trunk.width, config.tokens)
@@ -66,16 +66,20 @@ class Beit(Objective):
         tokens = self.encoder.each(self._masked, patches, mask)
         logits = self.classify(tokens[:, trunk.prefix:])
         loss = masked_token_entropy(logits, words, mask)
-        return {'loss': loss, 'beit': loss, 'beit_chance': chance(self.config.tokens, loss),
-                'beit_words_used': self._words_used(words)}
+        known = self._entropy(words[mask])
+        return {'loss': loss, 'beit': loss, 'beit_chance': known, 'beit_words_used': known.exp()}
 
     def _masked(self, trunk: PatchTrunk, patches: Tensor, mask: Tensor) -> Tensor:
         tokens = trunk.embed(patches)
         tokens = torch.where(mask[..., None], self.hidden.to(tokens.dtype), tokens)
         return trunk.attend(trunk.place(tokens, trunk.rows, trunk.columns))
 
-    def _words_used(self, words: Tensor) -> Tensor:
-        """Exponential of the entropy of the words of a batch: falls to 1 when one is left."""
-        share = torch.bincount(words.flatten(), minlength=self.config.tokens).float()
-        share = share / share.sum()
-        return (-(share * share.clamp_min(1e-12).log()).sum()).exp()
+    def _entropy(self, words: Tensor) -> Tensor:
+        """
+        Entropy of the words (N,) that are asked: what it costs to know how frequent each is.
+
+        Not ln K: on a plain table few words are frequent, and a network that looks at nothing
+        soon costs far less. Its exponential says how many words are in use; 1 is a collapse.
+        """
+        share = torch.bincount(words, minlength=self.config.tokens).float() / len(words)
+        return -(share * share.clamp_min(1e-12).log()).sum()

@@ -10,7 +10,7 @@ Features without Supervision" (Oquab et al., 2023).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ssl_vla_ros.augment.views import resized_crops, view, ViewConfig
 from ssl_vla_ros.losses.distillation import (
@@ -18,7 +18,7 @@ from ssl_vla_ros.losses.distillation import (
 from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.networks.momentum import cosine_between, Momentum
 from ssl_vla_ros.networks.projection import Prototypes
-from ssl_vla_ros.networks.trunk import PatchTrunk
+from ssl_vla_ros.networks.trunk import PatchTrunk, Trunk
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective
 from ssl_vla_ros.objectives.masking import block_patches
@@ -37,7 +37,7 @@ class DinoConfig:
     bottleneck: int = 128
     local_crops: int = 4
     local_size: int = 48              # pixels; a multiple of the patch
-    local_smallest: float = 0.1       # share of the picture; global crops begin where these end
+    local_smallest: float = 0.1       # share of the picture; that of large crops is in views
     local_largest: float = 0.4
     teacher_temperature: float = 0.04
     last_teacher_temperature: float = 0.07
@@ -78,9 +78,8 @@ class Dino(Objective):
             block_patches(1, trunk.rows, trunk.columns, config.mask_ratio, torch.Generator(),
                           torch.device('cpu'))
             self.hidden = nn.Parameter(0.02 * torch.randn(trunk.width))
-        if isinstance(trunk, PatchTrunk) and config.local_crops and config.local_size % trunk.patch:
-            raise ValueError(f'local_size is {config.local_size}, must be a multiple of the patch '
-                             f'({trunk.patch})')
+        if config.local_crops:
+            _check_local(config, trunk, encoder.config.backbone)
         self.head = Prototypes(trunk.width, config.hidden, config.bottleneck, config.prototypes)
         self.teacher = Momentum(encoder, self.head)
         self.register_buffer('centre', torch.zeros(config.prototypes))
@@ -97,10 +96,8 @@ class Dino(Objective):
         pictures = self._picture(self.encoder, tokens)
         logits = [*self.head(pictures).chunk(2)]
         if config.local_crops:
-            small = resized_crops(
-                images, config.local_crops, config.local_size,
-                (config.local_smallest, config.local_largest), generator)
-            local = self.head(self._picture(self.encoder, self.encoder.all_tokens(small)))
+            local = self.head(self._picture(
+                self.encoder, self.encoder.all_tokens(self._local(images, generator))))
             logits += local.chunk(config.local_crops)
         loss = _across(logits, wanted.chunk(2))
         parts = {'dino': loss, 'dino_chance': chance(config.prototypes, loss)}
@@ -116,6 +113,14 @@ class Dino(Objective):
             parts['koleo'] = torch.stack([koleo(rows) for rows in groups.flatten(0, 1)]).mean()
             loss = loss + config.koleo_weight * parts['koleo']
         return {'loss': loss, **parts}
+
+    def _local(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Small crops (local_crops · batch, …), in colours of their own, as large ones are."""
+        config = self.config
+        small = resized_crops(
+            images, config.local_crops, config.local_size,
+            (config.local_smallest, config.local_largest), generator)
+        return view(small, replace(config.views, crop_smallest=1.0, camera_shift=0), generator)
 
     def _mask(self, count: int, generator: torch.Generator, device: torch.device
               ) -> Tensor | None:
@@ -206,3 +211,28 @@ def _check(config: DinoConfig) -> None:
             raise ValueError(f'{name} is {getattr(config, name)}, must be at least 0 and below 1')
     if config.local_crops < 0:
         raise ValueError(f'local_crops is {config.local_crops}, must be at least 0')
+    if config.local_crops and not 0.0 < config.local_smallest <= config.local_largest <= 1.0:
+        raise ValueError(f'local_smallest is {config.local_smallest} and local_largest '
+                         f'{config.local_largest}; they must be above 0, rising and up to 1')
+
+
+def _check_local(config: DinoConfig, trunk: Trunk, backbone: str) -> None:
+    """See that a trunk takes the small crops, before training rather than in its first step."""
+    size = config.local_size
+    if isinstance(trunk, PatchTrunk):
+        if size < 1 or size % trunk.patch:
+            raise ValueError(
+                f'local_size is {size}, must be a multiple of the patch ({trunk.patch})')
+        return
+    was = trunk.training
+    try:
+        with torch.no_grad():
+            trunk.eval()(torch.zeros(1, size, size, 3))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f'local_size is {size}, but network.backbone {backbone!r} takes no pictures of that '
+            f'size beside its own ({said}); set model.local_crops=0, or use vit or a '
+            'convolutional backbone') from error
+    finally:
+        trunk.train(was)

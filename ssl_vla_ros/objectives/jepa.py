@@ -27,6 +27,7 @@ from ssl_vla_ros.objectives.base import Batch, DataShape, Needs, Objective
 from ssl_vla_ros.objectives.masking import block_patches, kept_of
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 PREDICTIONS = ('hidden', 'next')
 TARGETS = ('teacher', 'gaussian')
@@ -80,7 +81,7 @@ class Jepa(Objective):
             block_patches(1, trunk.rows, trunk.columns, config.mask_ratio, torch.Generator(),
                           torch.device('cpu'))
             self.tubes = TubeEncoder(encoder, config.frames, 'jepa with model.predict=hidden')
-            self.predictor: nn.Module = TubePredictor(
+            self.predictor: TubePredictor | LatentPredictor = TubePredictor(
                 trunk.width, self.tubes.length, trunk.rows, trunk.columns, encoder.cameras,
                 width=config.width, depth=config.depth, heads=config.heads)
             followed: nn.Module = self.tubes.change
@@ -88,7 +89,8 @@ class Jepa(Objective):
             self.latent = Projection(encoder.row_width, 2 * config.width, config.width)
             size = shape.action_size * config.stride if config.actions else 0
             self.predictor = LatentPredictor(
-                config.width, size, config.frames - 1, depth=config.depth, heads=config.heads)
+                config.width, size, config.frames - 1, depth=config.depth, heads=config.heads,
+                normalised=config.target == 'teacher')
             followed = self.latent
             self.register_buffer('action_mean', torch.zeros(shape.action_size))
             self.register_buffer('action_std', torch.ones(shape.action_size))
@@ -144,11 +146,18 @@ class Jepa(Objective):
               ) -> dict[str, Tensor]:
         state = batch.get('state')
         latents = self.latent(self.encoder.rows(clips, state, generator))
-        target = self._slow_latents(clips, state) if self.teacher is not None else latents
+        target = latents
+        if self.teacher is not None:
+            # What the predictor sees is on the scale of what it predicts, as in V-JEPA 2-AC: a
+            # rollout feeds it both.
+            latents = functional.layer_norm(latents, latents.shape[-1:])
+            target = self._slow_latents(clips, state)
         joined = None
         if self.config.actions:
-            normal = (batch['actions'] - self.get_buffer('action_mean')) / self.get_buffer('action_std')
+            mean, std = self.get_buffer('action_mean'), self.get_buffer('action_std')
+            normal = (batch['actions'] - mean) / std
             joined = normal.unflatten(1, (self.config.frames - 1, -1)).flatten(2)
+        assert isinstance(self.predictor, LatentPredictor)
         one_step = self.predictor(latents[:, :-1], joined)
         parts = self._errors(one_step, target[:, 1:], latents.flatten(0, 1), generator)
         if self.config.rollout > 1:
@@ -205,6 +214,11 @@ def _check(config: JepaConfig, shape: DataShape) -> None:
                              f'{suggestion(value, known)}')
     if not 0.0 <= config.momentum < 1.0:
         raise ValueError(f'momentum is {config.momentum}, must be at least 0 and below 1')
+    if config.stride < 1 or config.directions < 1:
+        raise ValueError(f'stride is {config.stride} and directions is {config.directions}, both '
+                         'must be at least 1')
+    if not config.gaussian_weight >= 0.0:
+        raise ValueError(f'gaussian_weight is {config.gaussian_weight}, must be at least 0')
     if config.predict != 'next':
         return
     if config.frames < 2:

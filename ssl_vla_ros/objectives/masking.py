@@ -26,7 +26,8 @@ def random_patches(batch: int, patches: int, ratio: float, generator: torch.Gene
         If the ratio leaves nothing visible or nothing hidden.
 
     """
-    kept = int(patches * (1.0 - ratio))
+    # Rounded first: 20 · (1 − 0.9) is a little less than 2.
+    kept = int(round(patches * (1.0 - ratio), 6))
     if not 1 <= kept < patches:
         raise ValueError(
             f'mask_ratio is {ratio}: of {patches} patches {kept} would stay visible; at least one '
@@ -65,9 +66,11 @@ def block_patches(batch: int, rows: int, columns: int, ratio: float, generator: 
     Raises
     ------
     ValueError
-        If the ratio leaves nothing visible or nothing hidden.
+        If the ratio leaves nothing visible or nothing hidden, or a block has no patch.
 
     """
+    if smallest < 1:
+        raise ValueError(f'smallest_block is {smallest}, must be at least 1 patch')
     patches = rows * columns
     hidden = round(ratio * patches)
     if not 1 <= hidden < patches:

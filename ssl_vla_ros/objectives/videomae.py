@@ -10,7 +10,7 @@ from ssl_vla_ros.augment.image import photometric, PhotometricConfig
 from ssl_vla_ros.losses.masked import masked_patch_mse, normalised_tubes
 from ssl_vla_ros.networks.transformer import Block, sincos_positions
 from ssl_vla_ros.networks.trunk import gather_tokens
-from ssl_vla_ros.networks.tubes import TubeEncoder
+from ssl_vla_ros.networks.tubes import time_positions, TubeEncoder
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, DataShape, Needs, Objective
 from ssl_vla_ros.objectives.masking import random_patches
@@ -59,7 +59,7 @@ class VideoMAE(Objective):
         self.embed = nn.Linear(trunk.width, width)
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
         self.register_buffer('position', (
-            self.tubes.times(width)[:, None]
+            time_positions(self.tubes.length, width)[:, None]
             + sincos_positions(trunk.rows, trunk.columns, width)[None]).flatten(0, 1),
             persistent=False)
         self.camera = nn.Parameter(0.02 * torch.randn(shape.cameras, width))

@@ -143,7 +143,10 @@ def parse_dataclass(kind: type[T], data: object, where: str) -> T:
                     and field.default_factory is dataclasses.MISSING)
         if required and field.name not in values:
             raise ConfigError(f'{where}: {field.name} is missing')
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f'{where}: {error}') from error
 
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -113,8 +113,12 @@ class TrainingModule(lightning.LightningModule):
                     f'{name} is no longer finite after step {self.global_step}; {self._remedy()}')
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let the objective change gradients, before they are clipped."""
+        """Let the objective change gradients, then clip them; float16 is unscaled by now."""
         self.objective.mend_gradients()
+        if self.config.gradient_clip:
+            # Not by Lightning, which refuses fused optimisers under any mixed precision.
+            torch.nn.utils.clip_grad_norm_(
+                self.objective.parameters(), self.config.gradient_clip)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Move the weights, then let teachers and the average follow."""
@@ -136,7 +140,9 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW; no decay on biases, norms and other vectors; trunks at their own rate."""
         config = self.config
-        optimiser = torch.optim.AdamW(self._groups(), lr=config.learning_rate)
+        # One kernel over all tensors; with float16 the gradients must be unscaled apart from it.
+        optimiser = torch.optim.AdamW(
+            self._groups(), lr=config.learning_rate, fused=config.precision != '16-mixed')
         warmup, steps = config.warmup_steps, config.steps
 
         def scale(step: int) -> float:

@@ -62,6 +62,5 @@ def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500, *, whole:
     return probe(
         features.reshape(len(rows), -1).astype(np.float64), targets[rows],
         np.arange(len(picks[0])), np.arange(len(picks[0]), len(rows)), names,
-        episodes=episodes if whole else None,
-        tasks=[work.dataset.episode_tasks[episode] for episode in episodes] if whole else None,
-        seed=work.config.seed)
+        episodes=episodes, tasks=[work.dataset.episode_tasks[episode] for episode in episodes],
+        seed=work.config.seed, whole=whole)

@@ -212,8 +212,7 @@ def _fit(module: TrainingModule, work: Workspace, out: Path, place: Launched, qu
             accumulate_grad_batches=config.accumulate, logger=loggers or False,
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
             use_distributed_sampler=False, precision=config.precision,  # type: ignore[arg-type]
-            gradient_clip_val=config.gradient_clip or None, callbacks=[recorder],
-            plugins=[SafetensorsIO()])
+            callbacks=[recorder], plugins=[SafetensorsIO()])
         loader = DataLoader(steps, batch_size=None, num_workers=0)
         with stop_on_signals(recorder.stop):
             try:

@@ -1,0 +1,183 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Steps of ours beside those of the reference implementations, in turns; writes train.json.
+
+    make bench-train [ARGS='--turns 9 --only mae videomae']
+
+Speed is measured in one process that takes steps of both in turn, so what else the machine does
+disturbs both; the ratio is the median over the turns. Memory is what a process of its own needs
+at most while it steps, less what it needed before: of ours and of the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+import os
+from pathlib import Path
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+
+from train_devices import gpu_figures
+from train_steps import pictures, Size, STEPS
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / 'out' / 'bench' / 'train.json'
+
+
+def seconds(step: Any, count: int) -> float:
+    """Time of one step."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        step()
+    return (time.perf_counter() - begin) / count
+
+
+def speed(objective: str, size: Size, turns: int, steps: int) -> dict[str, dict[str, float]]:
+    """Steps of ours and of each reference in turn: seconds, and the ratio's median and range."""
+    torch.manual_seed(0)
+    ours, references = STEPS[objective]
+    runs = {'ours': ours(size)} | {name: build(size) for name, build in references.items()}
+    for step in runs.values():
+        step()
+        step()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(turns):
+        for name, step in runs.items():
+            times[name].append(seconds(step, steps))
+    found = {}
+    for name in references:
+        ratios = sorted(their / our for their, our in zip(
+            times[name], times['ours'], strict=True))
+        found[name] = {
+            'ratio': statistics.median(ratios), 'lowest': ratios[0], 'highest': ratios[-1],
+            'ours_s': statistics.median(times['ours']), 'theirs_s': statistics.median(times[name])}
+    return found
+
+
+def peak(objective: str, who: str, size: Size) -> float:
+    """Most memory of a process of its own, less what it had before its first step, MiB."""
+    command = [sys.executable, __file__, '--peak', objective, who, '--batch', str(size.batch)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def print_peak(objective: str, who: str, size: Size) -> None:
+    """Child process: step, and say what it took."""
+    ours, references = STEPS[objective]
+    step = (ours if who == 'ours' else references[who])(size)
+    before = int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+    for _ in range(3):
+        step()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print((most - before) / 2**20)
+
+
+def augment_fraction(turns: int) -> float:
+    """Share of a SimCLR step that augmenting takes: ViT-Ti at 96 px, batch 64."""
+    from ssl_vla_ros.augment.views import view, ViewConfig
+    from ssl_vla_ros.objectives.simclr import SimCLR, SimCLRConfig
+    from train_steps import our_encoder, our_step
+    size = Size(batch=64)
+    batch = {'images': pictures(size, size.batch)}
+    step = our_step(SimCLR(size.shape, SimCLRConfig(), our_encoder(size)), batch)
+    generator = torch.Generator().manual_seed(0)
+
+    def augment() -> None:
+        for _ in range(2):
+            view(batch['images'], ViewConfig(), generator)
+
+    step()
+    augment()
+    return statistics.median(seconds(augment, 2) / seconds(step, 1) for _ in range(turns))
+
+
+def process_speedup(folder: Path) -> float:
+    """Samples a second of two processes, each with one thread, over those of one."""
+    from sim_dataset import sim_dataset
+    data = sim_dataset(folder / 'data', 12).path
+    rates = []
+    for count in (1, 2):
+        run = folder / f'processes_{count}'
+        subprocess.run(['rm', '-rf', str(run)], check=True)
+        launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+                    '--nproc-per-node', str(count)] if count > 1 else [sys.executable]
+        subprocess.run(
+            [*launcher, '-m', 'ssl_vla_ros.cli', 'train', '--config',
+             str(ROOT / 'config' / 'train' / 'mae.yaml'), '--data', str(data), '--out', str(run),
+             'steps=12', 'batch_size=64', 'threads=1', 'probe_every=0', 'log_every=1',
+             'precision=32-true', 'warmup_steps=1', 'network.vit.patch=16',
+             'network.vit.depth=12', 'checkpoint_every=1000'],
+            check=True, capture_output=True, cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
+        # From the third step on: the first ones build what is kept.
+        ended = [step['samples_per_s'] for step in lines if 'samples_per_s' in step]
+        rates.append((len(ended) - 2) / (len(ended) / ended[-1] - 2 / ended[1]))
+    return rates[1] / rates[0]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(
+        row, widths, strict=True)) for row in rows)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--turns', type=int, default=7)
+    parser.add_argument('--steps', type=int, default=2, help='of each turn')
+    parser.add_argument('--batch', type=int, default=32)
+    parser.add_argument('--only', nargs='+', choices=list(STEPS), default=list(STEPS))
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--peak', nargs=2, metavar=('OBJECTIVE', 'WHO'), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    size = Size(batch=options.batch)
+    if options.peak:
+        print_peak(*options.peak, size)
+        return
+    result: dict[str, Any] = {
+        'step_rate_vs_reference': {}, 'peak_memory_vs_reference': {}, 'detail': {}}
+    rows = [('objective', 'reference', 'ours ms', 'theirs ms', 'step rate', 'range', 'memory')]
+    for objective in options.only:
+        found = speed(objective, size, options.turns, options.steps)
+        ours = peak(objective, 'ours', size)
+        for name, values in found.items():
+            values['ours_mib'], values['theirs_mib'] = ours, peak(objective, name, size)
+            values['memory_ratio'] = ours / values['theirs_mib']
+            rows.append((objective, name, f'{1e3 * values["ours_s"]:.0f}',
+                         f'{1e3 * values["theirs_s"]:.0f}', f'{values["ratio"]:.2f}',
+                         f'{values["lowest"]:.2f}-{values["highest"]:.2f}',
+                         f'{values["memory_ratio"]:.2f}'))
+            print(' '.join(rows[-1]), flush=True)
+        # Where there are two references, the one that is harder to beat.
+        result['step_rate_vs_reference'][objective] = min(
+            values['ratio'] for values in found.values())
+        result['peak_memory_vs_reference'][objective] = max(
+            values['memory_ratio'] for values in found.values())
+        result['detail'][objective] = found
+    result['augment_fraction'] = augment_fraction(options.turns)
+    result['two_process_speedup'] = process_speedup(OUT.parent)
+    result |= gpu_figures()
+    print('\n' + table(rows))
+    for key in ('augment_fraction', 'two_process_speedup', 'mfu_mae_vit_b_224',
+                'data_wait_fraction'):
+        print(f'{key:<22} {result[key]:.3f}' if result.get(key) is not None
+              else f'{key:<22} not measured: there is no GPU')
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(result, indent=1) + '\n')
+    print(f'\n{OUT}')
+
+
+if __name__ == '__main__':
+    main()
