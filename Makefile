@@ -10,6 +10,8 @@
 # make bench         what the nodes cost beside the networks (BUNDLE=models/NAME)
 # make bench-record  what recording three cameras costs and loses
 # make bench-build   how fast a session becomes a dataset, beside lerobot's own writer
+# make bench-train   steps beside the reference implementations, memory, augmentation, processes
+# make bench-objectives  every objective on the simulated arm's data, three seeds (hours)
 # make bench-load    how fast clips are read, beside lerobot's loader and plain numpy
 # make install       .venv with the pinned packages; the targets above do this themselves
 # make clean         removes build products and caches; keeps .venv and out/
@@ -33,6 +35,7 @@ export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
 .PHONY: demo test test-faults test-conformance test-parity lint bench bench-record bench-build bench-load
+.PHONY: bench-train bench-objectives
 .PHONY: install install-lerobot clean help
 
 demo: $(STAMP)
@@ -66,6 +69,12 @@ bench-build: $(STAMP) install-lerobot
 
 bench-load: $(STAMP) install-lerobot
 	@$(BIN)/python bench/bench_load.py $(ARGS)
+
+bench-train: $(STAMP)
+	@$(BIN)/python bench/bench_train.py $(ARGS)
+
+bench-objectives: $(STAMP)
+	@$(BIN)/python bench/bench_objectives.py $(ARGS)
 
 # SIGKILL at 50 random moments, the other faults with as many seeds, one after the other.
 test-faults: $(STAMP)

@@ -27,7 +27,7 @@ from ssl_vla_ros.training.compare import probe_table
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / 'out' / 'bench'
-#: Samples of a step, so that each step holds as many pictures of the dataset; a clip holds several.
+#: Moments of a step, of each camera; a clip holds several of them.
 MOMENTS = 48
 FRAMES = {'videomae': 8, 'temporal': 8, 'r3m': 4, 'jepa': 4}
 #: The same encoder for all, small enough for minutes on two cores.
@@ -43,7 +43,7 @@ OBJECTIVES = ('simclr', 'moco', 'clip', 'mae', 'beit', 'videomae', 'temporal', '
 
 
 def train_command(objective: str, seed: int, data: Path, run: Path, steps: int) -> list[str]:
-    """Words of the command that trains one row of the table."""
+    """Give the command that trains one row of the table."""
     batch = MOMENTS // FRAMES.get(objective, 1)
     return [sys.executable, '-m', 'ssl_vla_ros.cli', 'train', '--config',
             str(ROOT / 'config' / 'train' / f'{objective}.yaml'), '--data', str(data), '--out',
@@ -91,7 +91,7 @@ def measure(jobs: list[tuple[str, int]], data: Path, runs: Path) -> list[dict[st
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Mean, deviation and number of seeds, by objective and figure; baselines count once a seed."""
+    """Give mean, deviation and number of seeds by objective and figure."""
     table: dict[str, dict[str, tuple[float, float, int]]] = {}
     for name in dict.fromkeys(row['objective'] for row in rows):
         seen: dict[int, dict[str, Any]] = {}

@@ -34,7 +34,7 @@ OUT = ROOT / 'out' / 'bench' / 'train.json'
 
 
 def seconds(step: Any, count: int) -> float:
-    """Time of one step."""
+    """Measure the time of one step."""
     begin = time.perf_counter()
     for _ in range(count):
         step()
@@ -42,7 +42,7 @@ def seconds(step: Any, count: int) -> float:
 
 
 def speed(objective: str, size: Size, turns: int, steps: int) -> dict[str, dict[str, float]]:
-    """Steps of ours and of each reference in turn: seconds, and the ratio's median and range."""
+    """Take steps of ours and of each reference in turn; give seconds and ratios."""
     torch.manual_seed(0)
     ours, references = STEPS[objective]
     runs = {'ours': ours(size)} | {name: build(size) for name, build in references.items()}
@@ -64,7 +64,7 @@ def speed(objective: str, size: Size, turns: int, steps: int) -> dict[str, dict[
 
 
 def peak(objective: str, who: str, size: Size) -> float:
-    """Most memory of a process of its own, less what it had before its first step, MiB."""
+    """Measure the most memory of a process, less what it had before its first step, MiB."""
     command = [sys.executable, __file__, '--peak', objective, who, '--batch', str(size.batch)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
@@ -82,7 +82,7 @@ def print_peak(objective: str, who: str, size: Size) -> None:
 
 
 def augment_fraction(turns: int) -> float:
-    """Share of a SimCLR step that augmenting takes: ViT-Ti at 96 px, batch 64."""
+    """Measure the share of a SimCLR step that augmenting takes: ViT-Ti, 96 px, batch 64."""
     from ssl_vla_ros.augment.views import view, ViewConfig
     from ssl_vla_ros.objectives.simclr import SimCLR, SimCLRConfig
     from train_steps import our_encoder, our_step
@@ -101,7 +101,7 @@ def augment_fraction(turns: int) -> float:
 
 
 def process_speedup(folder: Path) -> float:
-    """Samples a second of two processes, each with one thread, over those of one."""
+    """Measure what two processes of one thread each do, over what one does."""
     from sim_dataset import sim_dataset
     data = sim_dataset(folder / 'data', 12).path
     rates = []

@@ -66,14 +66,14 @@ class Size:
 
 
 def pictures(size: Size, *lead: int) -> Tensor:
-    """Uint8 pictures (*lead, 1, pixels, pixels, 3)."""
+    """Draw uint8 noise of shape (*lead, 1, pixels, pixels, 3)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (*lead, 1, size.pixels, size.pixels, 3), dtype=torch.uint8,
                          generator=generator)
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """The reference's pictures: (n, 3, pixels, pixels), −1 … 1."""
+    """Convert to (n, 3, pixels, pixels), −1 … 1, as references take pictures."""
     return (images.flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous()
 
 
@@ -126,13 +126,13 @@ def their_step(module: nn.Module, loss_of: Callable[[], Tensor],
 
 
 def our_simclr(size: Size) -> Step:
-    """SimCLR of ours."""
+    """Step SimCLR of ours."""
     objective = SimCLR(size.shape, SimCLRConfig(views=SAME), our_encoder(size))
     return our_step(objective, {'images': pictures(size, size.batch)})
 
 
 def their_simclr(size: Size) -> Step:
-    """SimCLR of lightly."""
+    """Step SimCLR of lightly."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     model = nn.Sequential(timm_vit(size), SimCLRProjectionHead(192, 512, 128))
@@ -141,13 +141,13 @@ def their_simclr(size: Size) -> Step:
 
 
 def our_moco(size: Size) -> Step:
-    """MoCo of ours."""
+    """Step MoCo of ours."""
     objective = MoCo(size.shape, MoCoConfig(views=SAME), our_encoder(size))
     return our_step(objective, {'images': pictures(size, size.batch)})
 
 
 def their_moco(size: Size) -> Step:
-    """MoCo of lightly, both views as queries in turn as ours has it."""
+    """Step MoCo of lightly, both views as queries in turn as ours has it."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import MoCoProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
@@ -170,7 +170,7 @@ def their_moco(size: Size) -> Step:
 
 
 def our_clip(size: Size) -> Step:
-    """CLIP of ours: picture and instruction."""
+    """Step CLIP of ours: picture and instruction."""
     config = ClipConfig(modalities=('image', 'text'), views=SAME, text='bytes')
     objective = Clip(size.shape, config, our_encoder(size))
     numbers = torch.arange(size.batch) % len(TASKS)
@@ -178,7 +178,7 @@ def our_clip(size: Size) -> Step:
 
 
 def their_clip(size: Size) -> Step:
-    """CLIP of open_clip, with a text transformer of the size of ours."""
+    """Step CLIP of open_clip, with a text transformer of the size of ours."""
     import open_clip
     from open_clip.model import CLIPTextCfg, CLIPVisionCfg
     model = open_clip.CLIP(
@@ -200,7 +200,7 @@ def their_clip(size: Size) -> Step:
 
 
 def our_mae(size: Size) -> Step:
-    """MAE of ours, on our own transformer."""
+    """Step MAE of ours, on our own transformer."""
     config = MaskedAutoencoderConfig(
         decoder_channels=size.decoder_channels, decoder_depth=size.decoder_depth,
         decoder_heads=size.decoder_heads, photometric=STILL)
@@ -209,7 +209,7 @@ def our_mae(size: Size) -> Step:
 
 
 def transformers_mae(size: Size) -> Step:
-    """MAE of transformers."""
+    """Step MAE of transformers."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
     model = ViTMAEForPreTraining(ViTMAEConfig(
         hidden_size=size.channels, num_hidden_layers=size.depth, num_attention_heads=size.heads,
@@ -222,7 +222,7 @@ def transformers_mae(size: Size) -> Step:
 
 
 def lightly_mae(size: Size) -> Step:
-    """MAE of lightly."""
+    """Step MAE of lightly."""
     from lightly.models import utils
     from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
     backbone = MaskedVisionTransformerTIMM(timm_vit(size))
@@ -247,7 +247,7 @@ def lightly_mae(size: Size) -> Step:
 
 
 def our_videomae(size: Size) -> Step:
-    """VideoMAE of ours, on our own transformer."""
+    """Step VideoMAE of ours, on our own transformer."""
     config = VideoMAEConfig(
         frames=size.frames, decoder_channels=size.decoder_channels,
         decoder_depth=size.decoder_depth, decoder_heads=size.decoder_heads, photometric=STILL)
@@ -256,7 +256,7 @@ def our_videomae(size: Size) -> Step:
 
 
 def their_videomae(size: Size) -> Step:
-    """VideoMAE of transformers."""
+    """Step VideoMAE of transformers."""
     from transformers import VideoMAEConfig as TheirConfig, VideoMAEForPreTraining
     model = VideoMAEForPreTraining(TheirConfig(
         hidden_size=size.channels, num_hidden_layers=size.depth, num_attention_heads=size.heads,
@@ -283,7 +283,7 @@ _DINO = {'prototypes': 1024, 'hidden': 512, 'bottleneck': 128}
 
 
 def our_dino(size: Size) -> Step:
-    """DINO of ours, without the parts that the reference has not."""
+    """Step DINO of ours, without the parts that the reference has not."""
     config = DinoConfig(**_DINO, local_crops=2, local_size=48, ibot_weight=0.0,  # type: ignore
                         koleo_weight=0.0, views=SAME)
     objective = Dino(size.shape, config, our_encoder(size))
@@ -291,7 +291,7 @@ def our_dino(size: Size) -> Step:
 
 
 def their_dino(size: Size) -> Step:
-    """DINO of lightly, with two whole pictures and two small crops."""
+    """Step DINO of lightly, with two whole pictures and two small crops."""
     from lightly.loss import DINOLoss
     from lightly.models.modules import DINOProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum

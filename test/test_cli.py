@@ -18,11 +18,11 @@ from tiny_bundle import make_bundle
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'config' / 'train' / 'keypoints.yaml'
-COMMANDS = ('demo', 'augment preview', 'compare', 'advise', 'episodes list', 'episodes recover', 'episodes check', 'episodes relabel',
-            'episodes trim', 'episodes delete', 'episodes merge', 'dataset build',
-            'dataset import', 'dataset info', 'dataset check', 'dataset stats', 'dataset merge',
-            'dataset split', 'train', 'probe', 'export', 'verify', 'record', 'infer', 'act',
-            'rollout')
+COMMANDS = ('demo', 'augment preview', 'compare', 'advise', 'episodes list', 'episodes recover',
+            'episodes check', 'episodes relabel', 'episodes trim', 'episodes delete',
+            'episodes merge', 'dataset build', 'dataset import', 'dataset info', 'dataset check',
+            'dataset stats', 'dataset merge', 'dataset split', 'train', 'probe', 'export',
+            'verify', 'record', 'infer', 'act', 'rollout')
 #: What stands for a directory that does not exist, and one that is empty.
 NOWHERE, EMPTY = 'NOWHERE', 'EMPTY'
 

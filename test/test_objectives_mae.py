@@ -123,8 +123,8 @@ def drawing_nothing(monkeypatch: pytest.MonkeyPatch, normalised: Any = None) -> 
     objective = small(photometric=STILL)
     torch.nn.init.zeros_(objective.decoder.pixels.weight)
     torch.nn.init.zeros_(objective.decoder.pixels.bias)
-    images = torch.randint(0, 256, (4, 1, SIZE, SIZE, 3), generator=torch.Generator().manual_seed(0),
-                           dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 1, SIZE, SIZE, 3), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))
     return float(objective({'images': images}, torch.Generator().manual_seed(1))['loss'].detach())
 
 

@@ -46,7 +46,7 @@ class TrainConfig:
     accumulate: int = 1               # batches whose gradients make one step
     ema: float = 0.0                  # of all weights, which are then what is kept; 0: none
     precision: str = '32-true'        # one of PRECISIONS
-    compile: bool = False             # torch.compile the trunks and transformer blocks
+    compile: bool = False             # noqa: A003, torch.compile for blocks of transformers
     strategy: str = 'auto'            # one of STRATEGIES, over the processes of torchrun or SLURM
     threads: int = 0                  # of torch; 0 leaves its own choice
     seed: int = 0

@@ -58,9 +58,9 @@ def probe_encoder(encoder: Encoder, work: Workspace, most: int = 1500, *, whole:
     rows = np.concatenate(picks)
     features = encode_rows(
         encoder, [work.pictures.read(camera, rows) for camera in work.dataset.camera_names])
-    episodes = work.dataset.episode_index[rows]
+    owners = work.dataset.episode_index[rows]
     return probe(
         features.reshape(len(rows), -1).astype(np.float64), targets[rows],
         np.arange(len(picks[0])), np.arange(len(picks[0]), len(rows)), names,
-        episodes=episodes, tasks=[work.dataset.episode_tasks[episode] for episode in episodes],
+        episodes=owners, tasks=[work.dataset.episode_tasks[owner] for owner in owners],
         seed=work.config.seed, whole=whole)

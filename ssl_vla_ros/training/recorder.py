@@ -147,6 +147,6 @@ class Recorder(lightning.Callback):
                 trainer.should_stop = True
 
     def _rate(self, step: int) -> float:
-        """Samples a second since this process began."""
+        """Measure samples a second since this process began."""
         done = (step - self._first) * self.config.batch_size * self.config.accumulate
         return done / max(1e-6, time.monotonic() - self._begin)

@@ -80,8 +80,8 @@ def shard(objective: Objective, mesh: DeviceMesh) -> None:
 
 def whole_state(objective: nn.Module) -> dict[str, Tensor]:
     """Weights of a split objective, put together on the first process; every one must call."""
-    found: dict[str, Tensor] = get_model_state_dict(objective, options=_WHOLE)
-    return found
+    found = get_model_state_dict(objective, options=_WHOLE)
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def make_strategy(config: TrainConfig, place: Launched) -> Strategy | str:
