@@ -74,7 +74,11 @@ class ClipSource:
 
     def _column(self, name: str) -> NDArray[np.float32]:
         if name not in self._known:
-            self._known[name] = self._dataset.column(name).astype(np.float32)
+            contract = self._dataset.contract
+            names = contract.action_names if name == 'action' else contract.state_names
+            # Videos of people have neither; a column of nothing says so.
+            self._known[name] = (self._dataset.column(name).astype(np.float32) if names else
+                                 np.zeros((self._dataset.num_rows, 0), np.float32))
         return self._known[name]
 
     def _picks(self, step: int) -> NDArray[np.int64]:
