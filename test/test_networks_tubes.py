@@ -16,10 +16,10 @@ from torch import nn, Tensor
 FRAMES, GRID, WIDTH = 6, 16, 24
 
 
-def made(cameras: int = 2, shared: bool = True, seed: int = 0) -> tuple[VisionEncoder, TubeEncoder]:
+def made(cameras: int = 2, seed: int = 0) -> tuple[VisionEncoder, TubeEncoder]:
     torch.manual_seed(seed)
     encoder = VisionEncoder(
-        cameras, 32, 32, 0, VisionConfig(vit=VitConfig(8, WIDTH, 2, 2), shared=shared)).eval()
+        cameras, 32, 32, 0, VisionConfig(vit=VitConfig(8, WIDTH, 2, 2))).eval()
     tubes = TubeEncoder(encoder, FRAMES, 'the test')
     # It starts at zero, which would hide what moves.
     nn.init.normal_(tubes.change.weight, 0.0, 0.05)

@@ -340,7 +340,7 @@ def test_a_dataset_of_one_instruction_is_refused_and_told_what_to_do(
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'modalities': ('image',)}, r"modalities is \['image'\], must name two or three of image"),
     ({'modalities': ('image', 'txt')}, "modalities has 'txt', must be of .*text"),
-    ({'modalities': ('text', 'action')}, 'must have image: the encoder would learn nothing'),
+    ({'modalities': ('text', 'action')}, 'must have image: without it the encoder would learn n'),
     ({'action_noise': -0.1}, 'action_noise is -0.1, must be at least 0 and finite'),
     ({'action_noise': float('nan')}, 'action_noise is nan'),
     ({'actions': 0}, 'actions is 0, must be at least 1'),

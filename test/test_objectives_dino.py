@@ -74,7 +74,7 @@ def assigned(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
 
 
 def spread(features: Tensor) -> float:
-    """KoLeo of one group of features."""
+    """Give the KoLeo loss of one group of features."""
     rows = features / features.norm(dim=1, keepdim=True)
     return -float(np.mean([
         math.log(min(float((rows[i] - rows[j]).norm()) for j in range(len(rows)) if j != i))

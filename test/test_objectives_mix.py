@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from ssl_vla_ros.augment.views import ViewConfig
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder, VitConfig
-from ssl_vla_ros.objectives import mix
+from ssl_vla_ros.objectives import clip, mix, simclr
 from ssl_vla_ros.objectives.base import Batch, DataShape, Needs, Objective
 from ssl_vla_ros.objectives.clip import Clip, clip_needs, ClipConfig
 from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
@@ -24,7 +26,7 @@ from ssl_vla_ros.training.config import load_train_config, TrainConfig
 from ssl_vla_ros.training.runs import save_model
 from tiny_training import CONFIGS, SIZE
 import torch
-from torch import nn, Tensor
+from torch import distributed, multiprocessing, nn, Tensor
 
 SHAPE = DataShape(1, SIZE, SIZE, 2, 2, tasks=('lift it', 'push it', 'turn it'))
 FRAMES, STEPS = 4, 3
@@ -63,7 +65,7 @@ def mixed(*names: str, seed: int = 0, members: Mapping[str, Objective] | None = 
 
 
 def batch_of(frames: int, count: int = 6, still: bool = False) -> dict[str, Tensor]:
-    """A batch for all members; the frames of a clip are all alike if it is ``still``."""
+    """Make a batch for all members; the frames of a clip are all alike if it is ``still``."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 1 if still else frames, 1, SIZE, SIZE, 3),
                            generator=generator, dtype=torch.uint8)
@@ -247,7 +249,7 @@ def test_members_draw_numbers_of_their_own() -> None:
 
 
 def clips_of(count: int) -> dict[str, Tensor]:
-    """A batch in which every number tells its sample and its moment."""
+    """Make a batch in which every number tells its sample and its moment."""
     moment = 10 * torch.arange(count)[:, None] + torch.arange(FRAMES)
     return {'images': moment.view(count, FRAMES, 1, 1, 1, 1).expand(-1, -1, 1, 2, 2, 3),
             'state': moment[..., None].float(),
@@ -352,6 +354,74 @@ def test_the_teacher_of_a_member_follows() -> None:
     objective.end_step()
     for old, new, aim in zip(before, teacher.parameters(), student.parameters(), strict=True):
         torch.testing.assert_close(new, 0.5 * old + 0.5 * aim)
+
+
+# -- several processes --------------------------------------------------------------------
+
+STILL = ViewConfig(crop_smallest=1.0, jitter_share=0.0, grey_share=0.0, blur_share=0.0)
+CONTRASTED = ('simclr', 'moco', 'clip')
+
+
+def undrawn() -> Mix:
+    """Build a mix of what contrasts a batch, which draws no number: processes do not differ."""
+    encoder = encoder_of()
+    plain = {'hidden': 8, 'projection': 8, 'views': STILL}
+    return mixed(*CONTRASTED, members={
+        'simclr': SimCLR(SHAPE, SimCLRConfig(memory=10, **plain), encoder),
+        'moco': MoCo(SHAPE, MoCoConfig(queue=60, **plain), encoder),
+        'clip': Clip(SHAPE, ClipConfig(actions=STEPS, action_noise=0.0, text_settings={
+            'width': 8, 'depth': 1, 'heads': 2}, **plain), encoder)})
+
+
+def two_steps(objective: Mix, batch: Batch, processes: int) -> dict[str, Tensor]:
+    """Gradients, parts, bank and queue after a step, and the next loss, as DDP has them."""
+    for _ in range(2):
+        objective.zero_grad()
+        parts = objective(batch, generator_of())
+        parts['loss'].backward()
+    found = {name: value.grad for name, value in objective.named_parameters()
+             if value.grad is not None} | {name: value.detach() for name, value in parts.items()}
+    for value in found.values():
+        if processes > 1:
+            distributed.all_reduce(value)
+            value /= processes
+    # A queue takes the keys of each process as they come; in which order does not matter.
+    for member, name in (('simclr', 'memory'), ('moco', 'queue')):
+        rows = objective.members[member].get_buffer(name)
+        found[name] = rows.T @ rows
+    return found
+
+
+def work(rank: int, folder: str) -> None:
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+    try:
+        own = {name: value[6 * rank:6 * rank + 6] for name, value in batch_of(1, 12).items()}
+        torch.save(two_steps(undrawn(), own, 2), f'{folder}/together{rank}.pt')
+        for module in (simclr, clip):
+            module.__dict__['world'] = lambda: (0, 1)
+        torch.save(two_steps(undrawn(), own, 2), f'{folder}/apart{rank}.pt')
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_two_processes_learn_what_one_learns_with_all_samples(tmp_path: Path) -> None:
+    multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    wanted = two_steps(undrawn(), batch_of(1, 12), 1)
+
+    def compare(kind: str) -> None:
+        for rank in range(2):
+            found: dict[str, Any] = torch.load(tmp_path / f'{kind}{rank}.pt', weights_only=True)
+            assert found.keys() == wanted.keys()
+            for name, value in wanted.items():
+                torch.testing.assert_close(
+                    found[name], value, rtol=1e-3, atol=1e-5,
+                    msg=lambda said, name=name: f'{name}: {said}')
+
+    compare('together')
+    # Negative control: each process contrasts its own samples alone.
+    with pytest.raises(AssertionError):
+        compare('apart')
 
 
 # -- needs --------------------------------------------------------------------------------

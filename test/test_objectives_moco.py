@@ -169,7 +169,7 @@ def test_in_evaluation_the_queue_takes_nothing() -> None:
 
 
 def as_it_is(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """The loss of a queue whose rows are taken for unit rows without being any."""
+    """Take rows of the queue for unit rows, which they are not."""
     anchors = unit(queries)
     positive = (anchors * unit(keys).detach()).sum(dim=1, keepdim=True)
     logits = torch.cat([positive, anchors @ queue.T], dim=1) / temperature

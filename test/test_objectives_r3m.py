@@ -135,7 +135,7 @@ def test_the_frames_of_a_clip_stay_together_and_in_order() -> None:
 
 
 def meets_other_episodes(objective: R3M) -> None:
-    """A batch comes in the dataset's order: see that a row's negative is no neighbour."""
+    """See that a negative is no neighbour, though a batch comes in the dataset's order."""
     count, steps = 16, 40
     episode = torch.arange(count) // 4
     same, met = 0, torch.zeros(count, count, dtype=torch.bool)
@@ -257,7 +257,7 @@ def near(one: Tensor, two: Tensor) -> Tensor:
 
 
 def told_from_itself(early: Tensor, middle: Tensor, late: Tensor) -> Tensor:
-    """The trap: a negative that is the video's own frame."""
+    """Fall into the trap: a negative that is the video's own frame."""
     return sum((torch.stack([near(one, middle), near(one, two), near(one, early)]).logsumexp(0)
                 - near(one, middle)).mean() for one, two in ((early, late), (late, early))) / 2
 
@@ -269,8 +269,8 @@ def told_from_itself(early: Tensor, middle: Tensor, late: Tensor) -> Tensor:
     ('sparsity', lambda rows, one, two: 0.0 * rows.sum()),
     ('sparsity', lambda rows, one, two: one * rows.abs().mean()),
     ('sparsity', lambda rows, one, two: 1e-5 * rows.abs().sum(1).mean()),
-], ids=['the negative is its own', 'the middle is the last', 'time runs backwards', 'no sparsity', 'a mean, not a norm',
-        'L1 alone'])
+], ids=['the negative is its own', 'the middle is the last', 'time runs backwards', 'no sparsity',
+        'a mean, not a norm', 'L1 alone'])
 def test_the_comparison_with_the_paper_sees_the_traps(
         name: str, trap: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(r3m, name, trap)

@@ -105,7 +105,7 @@ def test_it_learns_where_time_can_be_predicted_and_cannot_where_it_is_shuffled()
 
 
 def only_others(expected: Tensor, found: Tensor, temperature: float) -> Tensor:
-    """The trap: of each moment, the wrong answers are the same moment of other clips alone."""
+    """Fall into the trap: wrong answers are the same moment of other clips alone."""
     scores = torch.einsum('amd,bmd->mab', unit(expected), unit(found)) / temperature
     labels = torch.arange(len(expected)).expand(scores.shape[0], -1)
     return functional.cross_entropy(scores.flatten(0, 1), labels.flatten())
@@ -171,7 +171,7 @@ def is_the_written_out_sum(objective: Temporal) -> None:
 
 @pytest.fixture(scope='module')
 def taught() -> Temporal:
-    """An objective whose features differ, so that no two answers are as good."""
+    """Train until features differ, so that no two answers are as good."""
     return trained(lambda step: circling(CLIPS, step), 80)
 
 

@@ -53,7 +53,8 @@ def config(objective: str, *more: str) -> TrainConfig:
 def check(settings: TrainConfig, data: Path, out: Path) -> None:
     run = train(settings, data, out, quiet=True)
     assert run.complete
-    losses = [json.loads(line)['loss'] for line in (out / 'metrics.jsonl').read_text().splitlines()]
+    lines = (out / 'metrics.jsonl').read_text().splitlines()
+    losses = [json.loads(line)['loss'] for line in lines]
     assert len(losses) == STEPS
     assert all(map(math.isfinite, losses))
     assert run.info['metrics']['probe.feature_std'] > 1e-3
@@ -85,7 +86,8 @@ def test_human_hands_need_no_actions(objective: str, more: tuple[str, ...],
     ('world_model', (), r'world_model needs state, the dataset has none'),
     ('simclr', ('batch_size=1',), r'batch_size is 1, but simclr .* at least 2'),
     ('simclr', ('batch_size=100000',), r'batch_size is 100000, but the training split has only'),
-    ('mae', ('network={backbone: resnet18, readout: mean}',), r'mae hides patches, which network.backbone .resnet18'),
+    ('mae', ('network={backbone: resnet18, readout: mean}',),
+     r'mae hides patches, which network.backbone .resnet18'),
     ('simclr', ('network.proprioception=true',), r'simclr looks at pictures alone'),
 ])
 def test_data_that_lacks_what_an_objective_needs_is_refused(

@@ -198,9 +198,14 @@ class PatchTransformer(PatchTrunk):
 
 def resized_positions(positions: Tensor, grid: tuple[int, int], wanted: tuple[int, int]
                       ) -> Tensor:
-    """Position embedding (rows · columns, width) of a grid, spread over another one (bicubic)."""
+    """
+    Position embedding (rows · columns, width) of a grid, spread over another one.
+
+    Bicubic and against aliasing, as timm does it where it loads weights of another size.
+    """
     if grid == wanted:
         return positions
     picture = positions.unflatten(0, grid).permute(2, 0, 1)[None].float()
-    spread = functional.interpolate(picture, size=wanted, mode='bicubic', align_corners=False)
+    spread = functional.interpolate(
+        picture, size=wanted, mode='bicubic', align_corners=False, antialias=True)
     return spread[0].flatten(1).T.to(positions.dtype)

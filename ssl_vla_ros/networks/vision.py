@@ -124,7 +124,7 @@ class VisionEncoder(Encoder):
 
     @property
     def trunk(self) -> Trunk:
-        """The trunk, or that of the first camera."""
+        """Give the trunk, or that of the first camera."""
         found = self.trunks[0]
         assert isinstance(found, Trunk)
         return found

@@ -68,8 +68,8 @@ class ClipConfig:
             raise ValueError(f'modalities is {list(self.modalities)}, must name two or three of '
                              f'{", ".join(MODALITIES)}')
         if 'image' not in found:
-            raise ValueError(f'modalities is {list(self.modalities)}, must have image: the encoder '
-                             'would learn nothing')
+            raise ValueError(f'modalities is {list(self.modalities)}, must have image: without it '
+                             'the encoder would learn nothing')
         return tuple(name for name in MODALITIES if name in found)
 
 
@@ -106,14 +106,14 @@ class Clip(Objective):
                 shape, 'clip with text',
                 f'leave text out (model.modalities=[{rest}])' if len(self.names) == 3
                 else 'use another objective')
-            tower = make_text_tower(config.text, shape.tasks, config.text_settings)
-            towers['text'], widths['text'] = tower, tower.width
+            text = make_text_tower(config.text, shape.tasks, config.text_settings)
+            towers['text'], widths['text'] = text, text.width
         if 'action' in self.names:
             if not shape.action_size:
                 raise ValueError('clip with action needs actions, the dataset has none; leave '
                                  'action out (model.modalities=[image, text])')
-            tower = ActionEncoder(shape.action_size, config.actions)
-            towers['action'], widths['action'] = tower, tower.width
+            acting = ActionEncoder(shape.action_size, config.actions)
+            towers['action'], widths['action'] = acting, acting.width
         self.towers = nn.ModuleDict(towers)
         self.projections = nn.ModuleDict({
             name: Projection(widths[name], config.hidden, config.projection)

@@ -148,7 +148,7 @@ class Dino(Objective):
 
     @torch.no_grad()
     def _teach(self, whole: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Assignments of pictures (n, K) and of their patches (n, patches, K)."""
+        """Give assignments of pictures (n, K) and of their patches (n, patches, K)."""
         encoder, head = self.teacher.copies
         assert isinstance(encoder, VisionEncoder)
         tokens = encoder.all_tokens(whole)

@@ -12,6 +12,7 @@ one of two ways: targets of a slow teacher, or features that are held to a norma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+import math
 
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
 from ssl_vla_ros.contract import suggestion
@@ -31,6 +32,8 @@ from torch.nn import functional
 
 PREDICTIONS = ('hidden', 'next')
 TARGETS = ('teacher', 'gaussian')
+#: Pictures that the scale of fresh latents is taken from, at most.
+_SPREAD_PICTURES = 128
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,32 @@ class Jepa(Objective):
         self.teacher = Momentum(encoder, followed) if config.target == 'teacher' else None
 
     def prepare(self, rows: Batch) -> None:
-        """Take the statistics of actions of the training split."""
-        if self.config.predict == 'next' and self.config.actions:
+        """Take the statistics of actions, and of fresh latents, of the training split."""
+        if self.config.predict != 'next':
+            return
+        if self.config.actions:
             self.get_buffer('action_mean').copy_(rows['actions'].mean(dim=0))
             self.get_buffer('action_std').copy_(rows['actions'].std(dim=0).clamp_min(1e-3))
+        if self.config.target == 'gaussian':
+            images = rows['images']
+            self._begin_spread(images[::math.ceil(len(images) / _SPREAD_PICTURES)])
+
+    @torch.no_grad()
+    def _begin_spread(self, images: Tensor) -> None:
+        """
+        Scale the latents, by their last layer, to mean 0 and deviation 1 over pictures.
+
+        A fresh transformer says nearly the same of all pictures, and where features are equal the
+        distance to a normal distribution has no slope: toy latents that began with a deviation of
+        0.014 stayed below 0.01 for 250 of 400 steps.
+        """
+        latents = torch.cat([self.latent(self.encoder.rows(part)) for part in images.split(32)])
+        last = self.latent[-1]
+        assert isinstance(last, nn.Linear)
+        std, mean = torch.std_mean(latents.float(), dim=0)
+        std.clamp_min_(1e-3)
+        last.weight.div_(std[:, None])
+        last.bias.sub_(mean).div_(std)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Error of the prediction, and what keeps features apart."""

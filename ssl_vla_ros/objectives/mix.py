@@ -74,8 +74,10 @@ class Mix(Objective):
             if getattr(member, 'encoder', None) is not encoder:
                 raise ValueError(f'{name} does not work on the encoder of the mix')
         # The encoder is in every member; in a file it stands once.
-        self.register_state_dict_post_hook(_leave_out_copies)
-        self.register_load_state_dict_pre_hook(_put_copies_back)
+        self.register_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            _leave_out_copies)
+        self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+            _put_copies_back)
 
     def _each(self) -> list[tuple[str, Objective]]:
         found = []

@@ -88,5 +88,5 @@ class MoCo(Objective):
         self.teacher.follow([self.encoder, self.projection], self.config.momentum)
 
     def teachers(self) -> dict[str, tuple[nn.Module, nn.Module]]:
-        """Encoder and key encoder."""
+        """Give encoder and key encoder."""
         return {'moco': (self.encoder, self.teacher.copies[0])}

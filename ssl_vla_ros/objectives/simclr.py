@@ -32,8 +32,8 @@ class SimCLR(Objective):
     """
     Find the other view of the same moment among all others.
 
-    Batch: ``images`` uint8 (batch, cameras, height, width, 3). A moment is one sample, with all its
-    cameras. What is probed and exported is the encoder; the projection stays behind.
+    Batch: ``images`` uint8 (batch, cameras, height, width, 3). A moment is one sample, with all
+    its cameras. What is probed and exported is the encoder; the projection stays behind.
     """
 
     def __init__(self, shape: DataShape, config: SimCLRConfig, encoder: VisionEncoder) -> None:

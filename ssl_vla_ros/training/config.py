@@ -72,7 +72,7 @@ class TrainConfig:
 
     @property
     def title(self) -> str:
-        """The objectives in one word, for people."""
+        """Join the objectives to one word, for people."""
         return '+'.join(self.weights)
 
 
