@@ -117,6 +117,13 @@ def test_the_state_is_normalised_by_its_own_statistics() -> None:
     module = branch().eval()
     torch.testing.assert_close(module.state(torch.tensor([[2.0, 50.0], [3.0, 150.0]])),
                                torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    # In other units, with the statistics of these, a state is the same token.
+    given, units = states(9), torch.tensor([1000.0, 0.01])
+    wanted = module(given, 9)
+    module.state.get_buffer('mean').mul_(units)
+    module.state.get_buffer('std').mul_(units)
+    torch.testing.assert_close(module(given * units, 9), wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(module(given, 9), wanted, atol=1e-3)
 
 
 def test_both_the_token_and_the_layers_learn() -> None:

@@ -289,6 +289,22 @@ def test_steps_past_the_end_of_an_episode_change_nothing(
         padding_does_not_matter(small())
 
 
+def test_a_chunk_is_the_mean_over_what_was_done() -> None:
+    tower = ActionEncoder(2, STEPS, width=8, depth=1, heads=2)
+    tokens: list[Tensor] = []
+    tower.norm.register_forward_hook(lambda module, given, rows: tokens.append(rows))
+    batch = samples([0] * 20)
+    with torch.no_grad():
+        found = tower(batch['actions'], batch['valid'])
+    assert len(batch['valid'].sum(1).unique()) > 2
+    for row, valid in enumerate(batch['valid']):
+        torch.testing.assert_close(found[row], tokens[0][row][valid].mean(0))
+    # Steps have a place: the same actions in another order are another chunk.
+    whole = torch.ones_like(batch['valid'])
+    turned = tower(batch['actions'].flip(1), whole)
+    assert not torch.allclose(turned, tower(batch['actions'], whole), atol=1e-3)
+
+
 def noise_is_on_what_was_done(objective: Clip, sigma: float) -> None:
     batch = samples([number % 7 for number in range(200)])
     tower = objective.towers['action']

@@ -305,13 +305,14 @@ class Listener(Objective):
         super().__init__()
         self.encoder = encoder
         self.heard: Batch = {}
+        self.seed = 0
         self.done: list[object] = []
 
     def prepare(self, rows: Batch) -> None:
         self.done.append('prepare')
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        self.heard = batch
+        self.heard, self.seed = batch, generator.initial_seed()
         return {'loss': torch.zeros(())}
 
     def end_step(self) -> None:
@@ -332,6 +333,7 @@ def test_a_mix_hands_each_member_its_part_and_every_call() -> None:
     both(clips_of(3), generator_of())
     assert one.heard['images'].ndim == 5 and set(one.heard) == {'images'}
     assert two.heard['images'].shape[:2] == (3, FRAMES)
+    assert one.seed != two.seed, 'members do not share their numbers'
     assert set(two.heard) == {'images', 'state'}
     both.prepare({})
     both.begin_step(0.25)
