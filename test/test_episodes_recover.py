@@ -209,9 +209,11 @@ import numpy as np
 from pathlib import Path
 from episode_samples import fill, open_writer
 writer = open_writer(Path(sys.argv[1]), fsync_interval_s=0.05)
-print('open', flush=True)
 rng = np.random.default_rng(0)
-for start in range(10**9, 10**12, 10**9):
+fill(writer, 20, rng, 10**9)
+writer.sync()  # from here on there is something to recover
+print('open', flush=True)
+for start in range(2 * 10**9, 10**12, 10**9):
     fill(writer, 20, rng, start)
 """
 
