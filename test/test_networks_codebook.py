@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ssl_vla_ros.networks import codebook
 from ssl_vla_ros.networks.codebook import Codebook
 import torch
 from torch import Tensor
@@ -54,6 +55,21 @@ def test_no_word_is_without_a_patch_and_each_patch_has_its_nearest(samples: Tens
     assert float((chosen - apart.min(dim=1).values).max()) < 1e-4
 
 
+def test_no_word_is_without_a_patch_however_few_rounds_there_were(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last means can leave a word behind."""
+    monkeypatch.setattr(codebook, '_ROUNDS', 1)
+    for seed in range(60):
+        samples = drawn(120, 1, seed)
+        assert len(fitted(samples, 100)(samples).unique()) == 100, seed
+
+
+def test_means_count_a_patch_as_often_as_it_occurs() -> None:
+    samples = torch.tensor([0.0] * 9 + [1.0] + [50.0] * 5)[:, None]
+    assert sorted(fitted(samples, 2).get_buffer('rows')[:, 0].tolist()) == pytest.approx(
+        [0.1, 50.0])
+
+
 def test_distances_far_from_zero_would_drown_what_tells_patches_apart() -> None:
     """Negative control: the same formula without taking the middle off."""
     samples = near(300)
@@ -101,9 +117,15 @@ def test_words_keep_the_shape_of_what_they_name_and_stay_exact_in_half_precision
     book = fitted(samples, 150)
     rows = samples[:24].view(4, 6, 192)
     assert book(rows).shape == (4, 6)
+    samples = drawn(500, 12)
+    book = fitted(samples, 64)
     expected = book(samples)
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(book(samples), expected)
+    # Negative control: in half precision many are somebody else's.
+    rows = book.get_buffer('rows').bfloat16()
+    wrong = (rows.square().sum(1) - 2.0 * samples.bfloat16() @ rows.T).argmin(1)
+    assert int((wrong != expected).sum()) > 5
 
 
 def test_a_vocabulary_is_kept_with_the_weights_and_never_trained() -> None:

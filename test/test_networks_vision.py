@@ -304,8 +304,6 @@ def test_every_readout_is_exported_as_it_is(tmp_path: Path) -> None:
         check_parity(together, tmp_path / 'encoders.onnx', {'images': pictures(5).numpy()})
 
 
-@pytest.mark.xfail(strict=True, raises=BundleError, reason=(
-    'AttentionFusion uses len(tokens), which fixes the batch of a graph: tokens.shape[0] not'))
 def test_attention_over_cameras_is_exported_for_any_batch(tmp_path: Path) -> None:
     encoder = made(readout='fused', fusion='attention', proprioception=True)
     assert exported(encoder, tmp_path / 'encoder.onnx') < 1e-4

@@ -372,7 +372,17 @@ def test_a_convolutional_backbone_works_without_patches() -> None:
     parts['loss'].backward()
     first = next(objective.encoder.trunk.parameters())
     assert first.grad is not None and bool(first.grad.abs().sum() > 0)
-    assert objective.encoder.trunk.training, 'looking at its small crops left it as it was'
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_looking_at_small_crops_leaves_a_backbone_as_it_was(training: bool) -> None:
+    encoder = VisionEncoder(1, SIZE, SIZE, 2, VisionConfig(backbone='resnet18', readout='mean'))
+    encoder.train(training)
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    Dino(DataShape(1, SIZE, SIZE, 2, 2), DinoConfig(**SMALL, ibot_weight=0.0), encoder)
+    assert all(module.training == training for module in encoder.modules())
+    for name, value in encoder.named_buffers():
+        assert torch.equal(value, before[name])
 
 
 def test_a_transformer_of_one_size_does_without_small_crops() -> None:

@@ -80,7 +80,8 @@ class AttentionFusion(nn.Module):
         if state is not None:
             tokens = torch.cat([tokens, state[:, None]], dim=1)
         keys = self.norm(tokens)
-        query = self.query.expand(len(tokens), -1, -1).to(keys.dtype)
+        # Not len(tokens): an exported graph would know that one batch alone.
+        query = self.query.expand(tokens.shape[0], -1, -1).to(keys.dtype)
         mixed, _ = self.attention(query, keys, keys, need_weights=False)
         found: Tensor = self.out(tokens.mean(dim=1) + mixed[:, 0])
         return found
