@@ -117,15 +117,14 @@ def test_words_keep_the_shape_of_what_they_name_and_stay_exact_in_half_precision
     book = fitted(samples, 150)
     rows = samples[:24].view(4, 6, 192)
     assert book(rows).shape == (4, 6)
-    samples = drawn(500, 12)
-    book = fitted(samples, 64)
+    samples = drawn(2000, 3)
+    book = fitted(samples, 256)
     expected = book(samples)
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(book(samples), expected)
-    # Negative control: in half precision many are somebody else's.
-    rows = book.get_buffer('rows').bfloat16()
-    wrong = (rows.square().sum(1) - 2.0 * samples.bfloat16() @ rows.T).argmin(1)
-    assert int((wrong != expected).sum()) > 5
+        # Negative control: a product in half precision gives some to the next word.
+        wrong, _ = book._nearest(samples)
+    assert int((wrong != expected).sum()) > 20
 
 
 def test_a_vocabulary_is_kept_with_the_weights_and_never_trained() -> None:

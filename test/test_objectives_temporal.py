@@ -308,3 +308,20 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message:
 def test_what_it_needs_follows_its_settings() -> None:
     needs = temporal_needs(TemporalConfig(frames=5, stride=3))
     assert (needs.frames, needs.stride, needs.actions, needs.text) == (5, 3, 0, False)
+
+
+def test_a_crop_in_time_cuts_frames_and_leaves_enough_to_tell_apart() -> None:
+    encoder = VisionEncoder(1, 16, 16, 2, VisionConfig(vit=VitConfig(8, 8, 1, 2)))
+    shape = DataShape(1, 16, 16, 2, 2)
+    objective = Temporal(shape, TemporalConfig(frames=5, horizon=2, width=8, crop=0.8), encoder)
+    images = torch.randint(0, 256, (3, 5, 1, 16, 16, 3), dtype=torch.uint8)
+    parts = objective({'images': images}, torch.Generator().manual_seed(0))
+    # Four frames are left: three moments have one a frame later, two one two frames later.
+    assert float(parts['temporal_1_chance']) == pytest.approx(math.log(3 * 3))
+    assert float(parts['temporal_order_2_chance']) == pytest.approx(math.log(2))
+    # To know the clip alone costs the logarithm of its moments, and that is what order measures.
+    assert float(parts['temporal_order_1'].detach()) < float(parts['temporal_1'].detach())
+    with pytest.raises(ValueError, match=r'frames is 5 and crop 0\.6, must be at least horizon'):
+        Temporal(shape, TemporalConfig(frames=5, horizon=2, crop=0.6), encoder)
+    with pytest.raises(ValueError, match='crop is 0, must lie above 0'):
+        Temporal(shape, TemporalConfig(frames=5, horizon=2, crop=0), encoder)

@@ -42,7 +42,7 @@ def imported(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 def config(objective: str, *more: str) -> TrainConfig:
     clip = 'model.stride=1' if objective in ('videomae', 'temporal', 'r3m', 'jepa') else ''
-    frames = f'model.frames={6 if objective == "temporal" else 4}' if clip else ''
+    frames = f'model.frames={7 if objective == "temporal" else 4}' if clip else ''
     return load_train_config(CONFIGS / f'{objective}.yaml', [
         f'steps={STEPS}', 'batch_size=8', 'height=32', 'width=32', 'probe_every=0', 'log_every=1',
         'warmup_steps=5', 'threads=1', 'precision=32-true', 'held_out_fraction=0.2',

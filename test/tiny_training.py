@@ -38,7 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
         'beit': {'tokens': 4},
         'videomae': {'frames': 4, 'stride': 1, 'decoder_channels': 8, 'decoder_depth': 1,
                      'decoder_heads': 2, 'mask_ratio': 0.75},
-        'temporal': {'frames': 4, 'stride': 1, 'horizon': 2, 'width': 8},
+        'temporal': {'frames': 5, 'stride': 1, 'horizon': 2, 'width': 8},
         'r3m': {'frames': 4, 'stride': 1, 'hidden': 8},
         'dino': {'prototypes': 8, 'hidden': 8, 'bottleneck': 4, 'local_crops': 1,
                  'local_size': 16},

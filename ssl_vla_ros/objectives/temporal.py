@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ssl_vla_ros.augment.temporal import temporal_crop
 from ssl_vla_ros.augment.views import view, ViewConfig
 from ssl_vla_ros.losses.precision import unit, without_autocast
 from ssl_vla_ros.losses.temporal import future_nce
@@ -14,6 +15,7 @@ from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, chance, DataShape, Needs, Objective
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class TemporalConfig:
 
     frames: int = 8          # of a clip
     stride: int = 2          # rows from one to the next
+    crop: float = 1.0        # share of the frames that is kept, from a random one on; 1: all
     horizon: int = 3         # frames ahead, each 1 … horizon
     width: int = 128         # of features and of the GRU
     temperature: float = 0.1
@@ -42,7 +45,8 @@ class Temporal(Objective):
     clip are among the wrong answers at every horizon: between episodes the background would tell.
     No statistics are shared over time (a backbone with batch normalisation is refused), and the
     GRU starts anew with each clip, which never crosses the end of an episode.
-    ``temporal_right_k`` is the share of right answers.
+    ``temporal_right_k`` is the share of right answers, ``temporal_order_k`` the loss among the
+    moments of the same clip alone.
     """
 
     def __init__(self, shape: DataShape, config: TemporalConfig, encoder: VisionEncoder) -> None:
@@ -50,8 +54,11 @@ class Temporal(Objective):
         for name in ('horizon', 'width'):
             if getattr(config, name) < 1:
                 raise ValueError(f'{name} is {getattr(config, name)}, must be at least 1')
-        if config.frames < config.horizon + 2:
-            raise ValueError(f'frames is {config.frames}, must be at least horizon + 2 = '
+        if not 0.0 < config.crop <= 1.0:
+            raise ValueError(f'crop is {config.crop}, must lie above 0 and be at most 1')
+        if round(config.crop * config.frames) < config.horizon + 2:
+            cut = '' if config.crop == 1.0 else f' and crop {config.crop}'
+            raise ValueError(f'frames is {config.frames}{cut}, must be at least horizon + 2 = '
                              f'{config.horizon + 2}: with fewer, no other moment of the same clip '
                              'is among the wrong answers, and the background tells clips apart')
         if not config.temperature > 0.0:
@@ -75,6 +82,9 @@ class Temporal(Objective):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean over the horizons."""
         config = self.config
+        if config.crop < 1.0:
+            batch = temporal_crop(batch, config.crop, generator,
+                                  [key for key in ('images', 'state') if key in batch])
         seen = view(batch['images'], config.views, generator)
         features = self.features(
             self.encoder.rows(seen, batch.get('state'), generator, config.chunk))
@@ -86,8 +96,20 @@ class Temporal(Objective):
             losses.append(future_nce(expected, found, config.temperature))
             parts[f'temporal_{ahead}'] = losses[-1]
             parts[f'temporal_{ahead}_chance'] = chance(found.shape[0] * found.shape[1], found)
+            # Knowing the clip alone already costs less than guessing: this is what is left then.
+            parts[f'temporal_order_{ahead}'] = _order(expected, found, config.temperature)
+            parts[f'temporal_order_{ahead}_chance'] = chance(found.shape[1], found)
             parts[f'temporal_right_{ahead}'] = _right(expected, found)
         return {'loss': torch.stack(losses).mean(), **parts}
+
+
+@torch.no_grad()
+@without_autocast
+def _order(expected: Tensor, found: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy to the right moment, of the moments of the same clip."""
+    scores = unit(expected) @ unit(found).transpose(1, 2) / temperature
+    right = torch.arange(scores.shape[1], device=scores.device).expand(scores.shape[:2])
+    return functional.cross_entropy(scores.flatten(0, 1), right.flatten())
 
 
 @torch.no_grad()

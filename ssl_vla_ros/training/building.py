@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass
+import hashlib
 from typing import Any
 
 from ssl_vla_ros.contract import suggestion
@@ -151,14 +152,21 @@ def build_objective(config: TrainConfig, shape: DataShape, where: str, *, fresh:
             shape.cameras, shape.height, shape.width, shape.state_size, network)
         if encoder_state is not None:
             _load(encoder, encoder_state, config.network.init, where)
-        built = {member.name: member.spec.build(shape, member.settings, encoder)
-                 for member in members}
+        built = {}
+        for member in members:
+            # By name: a member begins the same whatever stands beside it.
+            torch.manual_seed(_seed_of(config.seed, member.name))
+            built[member.name] = member.spec.build(shape, member.settings, encoder)
     except ValueError as error:
         raise ConfigError(f'{where}: model: {error}') from error
     if isinstance(config.objective, str):
         only: Objective = built[members[0].name]
         return only
     return Mix(built, config.weights, {member.name: member.needs for member in members}, encoder)
+
+
+def _seed_of(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f'{seed} {name}'.encode()).digest()[:7])
 
 
 def _load(encoder: VisionEncoder, state: Mapping[str, Tensor], source: str, where: str) -> None:

@@ -24,8 +24,8 @@ class ClipSource:
     """
     Random moments of the training episodes, each clip inside its episode.
 
-    An epoch shows every clip once, in an order of its own; an order's last clips that do not fill
-    a batch are left for the next one. No clip is twice in a batch: a contrastive loss would hold
+    An epoch shows every clip once, in an order of its own, but for the last clips of that order
+    that do not fill a batch. No clip is twice in a batch: a contrastive loss would hold
     it against itself. With several processes each takes its part of the same batch.
 
     Parameters

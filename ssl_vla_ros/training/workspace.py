@@ -141,6 +141,10 @@ def _on_pictures(config: TrainConfig, data: Path, dataset: Dataset, members: lis
         raise ConfigError(
             f'{where}: batch_size is {config.batch_size}, must be a multiple of the {ranks} '
             'processes that share it')
+    if config.batch_size // ranks < needs.pairs:
+        raise ConfigError(
+            f'{where}: batch_size is {config.batch_size} for {ranks} processes, but '
+            f'{config.title} tells samples apart and needs at least {needs.pairs} in each')
     tasks = tuple(dataset.tasks) if needs.text and any(dataset.tasks) else ()
     for wanted, found, what in ((needs.actions, contract.action_names, 'actions'),
                                 (needs.state, contract.state_names, 'a state')):
