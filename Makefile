@@ -84,7 +84,7 @@ test-faults: $(STAMP)
 # Every loss against others' implementations, with the mistakes that a comparison must see.
 test-parity: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest test/test_losses_parity.py \
-	  test/test_losses_gather.py $(ARGS)
+	  test/test_losses_gather.py test/test_objectives_parity.py $(ARGS)
 
 # The real lerobot lies in a virtual environment of its own; without it these tests skip.
 test-conformance: $(STAMP)

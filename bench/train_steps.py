@@ -279,13 +279,10 @@ def their_videomae(size: Size) -> Step:
     return their_step(model, loss)
 
 
-_DINO = {'prototypes': 1024, 'hidden': 512, 'bottleneck': 128}
-
-
 def our_dino(size: Size) -> Step:
     """Step DINO of ours, without the parts that the reference has not."""
-    config = DinoConfig(**_DINO, local_crops=2, local_size=48, ibot_weight=0.0,  # type: ignore
-                        koleo_weight=0.0, views=SAME)
+    config = DinoConfig(prototypes=1024, hidden=512, bottleneck=128, local_crops=2, local_size=48,
+                        ibot_weight=0.0, koleo_weight=0.0, views=SAME)
     objective = Dino(size.shape, config, our_encoder(size))
     return our_step(objective, {'images': pictures(size, size.batch)})
 
