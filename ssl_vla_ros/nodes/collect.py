@@ -14,9 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 import sys
 
+from rcl_interfaces.srv import SetParameters
 from ssl_vla_ros.episodes.reader import Episode, list_episodes
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.director import direct, Director, DirectorError
+from std_srvs.srv import Trigger
 
 #: A demonstration that takes longer than this is given up (seconds of the steady clock).
 _DRIVE_S = 60.0
@@ -36,6 +38,11 @@ class Collect(Director):
         self._recording = self._driving = False
         for topic in ('sim_arm/state', 'teleop/state', 'recorder/state'):
             self.watch(topic)
+        for node in ('sim_arm', 'teleop'):
+            self.client(SetParameters, f'{node}/set_parameters')
+        for service in ('sim_arm/randomise', 'teleop/start', 'recorder/start_episode',
+                        'recorder/mark_success', 'recorder/mark_failure', 'recorder/stop_episode'):
+            self.client(Trigger, service)
 
     def _count(self) -> tuple[int, int]:
         """Successful, and all finished episodes of the session."""
@@ -68,6 +75,7 @@ class Collect(Director):
             print(f'collected {good} {wanted}', flush=True)
 
     def _demonstrate(self, number: int) -> bool:
+        self.wait_for_state('sim_arm/state')
         self.set_remote('sim_arm', 'next_start', number)
         self.set_remote('teleop', 'next_demonstration', number)
         self.trigger('sim_arm/randomise')

@@ -18,6 +18,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -28,8 +29,9 @@ from ssl_vla_ros.nodes.reporting import LATCHED_QOS
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-#: Longest wait for a node to appear, and for a service to answer (seconds).
+#: Longest wait for a node to appear, to get ready, and for a service to answer (seconds).
 APPEAR_S = 30.0
+READY_S = 60.0
 ANSWER_S = 15.0
 #: The same at the script's end: whoever stops this node does not wait long for it.
 FINISH_APPEAR_S = 2.0
@@ -58,6 +60,7 @@ class Director(PlainNode):
         self._states: dict[str, dict[str, Any]] = {}
         self._told: dict[str, int] = {}
         self._diagnosed: dict[str, dict[str, str]] = {}
+        self._asked: dict[str, Client] = {}
         self._appear_s, self._answer_s = APPEAR_S, ANSWER_S
         self._finishing = False
         #: Signals that have come.
@@ -127,22 +130,47 @@ class Director(PlainNode):
         self._finishing = True
         self._appear_s, self._answer_s = FINISH_APPEAR_S, FINISH_ANSWER_S
 
+    def wait_for_state(self, topic: str) -> None:
+        """
+        Wait until a watched topic has told something: only then is its node at work.
+
+        A simulator or a model takes seconds to load, longer on a busy machine, and the services
+        of its node are there before it has.
+        """
+        if not self.wait_until(lambda: self.count_publishers(topic) > 0, self._appear_s):
+            raise DirectorError(
+                f'nobody publishes {topic} (waited {self._appear_s:.0f} s): is that node '
+                'running, in the same namespace and ROS_DOMAIN_ID?')
+        if not self.wait_until(lambda: self.told(topic) > 0, READY_S):
+            raise DirectorError(
+                f'{topic} has a publisher, which told nothing for {READY_S:.0f} s: the log of '
+                'that node says what it waits for')
+
     # -- asking ----------------------------------------------------------------------------
 
+    def client(self, kind: Any, service: str) -> Client:
+        """
+        Give the client of a service; it is made once and kept.
+
+        Make it long before the first question: an answer to a client that the server has not
+        discovered within 100 ms is thrown away by rmw_fastrtps, and the client cannot tell whether
+        it has been discovered (ros2/rmw_fastrtps issue 842).
+        """
+        if service not in self._asked:
+            self._asked[service] = self.create_client(kind, service)
+        return self._asked[service]
+
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
-        client = self.create_client(kind, service)
-        try:
-            if not self.wait_until(client.service_is_ready, self._appear_s):
-                raise DirectorError(
-                    f'nobody offers the service {service} (waited {self._appear_s:.0f} s): is '
-                    'that node running, in the same namespace and ROS_DOMAIN_ID?')
-            future = client.call_async(request)
-            if not self.wait_until(future.done, self._answer_s):
-                raise DirectorError(
-                    f'{service} did not answer within {self._answer_s:.0f} s')
-            return future.result()
-        finally:
-            self.destroy_client(client)
+        client = self.client(kind, service)
+        if not self.wait_until(client.service_is_ready, self._appear_s):
+            raise DirectorError(
+                f'nobody offers the service {service} (waited {self._appear_s:.0f} s): is '
+                'that node running, in the same namespace and ROS_DOMAIN_ID?')
+        future = client.call_async(request)
+        if not self.wait_until(future.done, self._answer_s):
+            client.remove_pending_request(future)
+            raise DirectorError(f'{service} did not answer within {self._answer_s:.0f} s')
+        return future.result()
 
     def trigger(self, service: str) -> str:
         """Call a Trigger service; its message, or ``DirectorError`` with it."""

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.messages.images import to_rgb
 from ssl_vla_ros.nodes.director import direct, Director, DirectorError, RefusedError
+from std_srvs.srv import SetBool, Trigger
 
 #: Time the policy has to see features and joints of a new start (seconds of the steady clock).
 _FRESH_S = 10.0
@@ -43,6 +45,10 @@ class Evaluate(Director):
         for topic in ('sim_arm/state', 'policy/status'):
             self.watch(topic)
         self.watch_diagnostics()
+        self.client(SetParameters, 'sim_arm/set_parameters')
+        for service in ('sim_arm/randomise', 'inference/reset'):
+            self.client(Trigger, service)
+        self.client(SetBool, 'policy/enable')
         self._enabled = False
         self._pictures: list[NDArray[np.uint8]] | None = None   # of the rollout that runs
         self._taken: list[NDArray[np.uint8]] = []               # of the one before
@@ -84,6 +90,7 @@ class Evaluate(Director):
             print(f'rolled out {len(done)} {wanted} lifted {lifted}', flush=True)
 
     def _roll_out(self, number: int, film: bool) -> dict[str, Any]:
+        self.wait_for_state('sim_arm/state')
         self.set_remote('sim_arm', 'next_start', number)
         self.trigger('sim_arm/randomise')
         self.trigger('inference/reset')
