@@ -24,6 +24,8 @@ from std_srvs.srv import Trigger
 _DRIVE_S = 60.0
 #: Longest wait for the recorder to hear the arm, and to be done with the last episode (seconds).
 _READY_S = 15.0
+#: What each node that is asked tells of itself.
+_STATES = ('sim_arm/state', 'teleop/state', 'recorder/state')
 
 
 class Collect(Director):
@@ -36,13 +38,15 @@ class Collect(Director):
         self.declare('attempts', 0, 'most demonstrations given; 0: twice those wanted', low=0)
         self.declare('first_start', 0, 'start number of the first demonstration', low=0)
         self._recording = self._driving = False
-        for topic in ('sim_arm/state', 'teleop/state', 'recorder/state'):
-            self.watch(topic)
         for node in ('sim_arm', 'teleop'):
-            self.client(SetParameters, f'{node}/set_parameters')
-        for service in ('sim_arm/randomise', 'teleop/start', 'recorder/start_episode',
-                        'recorder/mark_success', 'recorder/mark_failure', 'recorder/stop_episode'):
-            self.client(Trigger, service)
+            self.make_clients(SetParameters, f'{node}/set_parameters')
+        self.make_clients(
+            Trigger, 'sim_arm/randomise', 'teleop/start', 'teleop/stop', *(
+                f'recorder/{service}' for service in (
+                    'start_episode', 'mark_success', 'mark_failure', 'stop_episode',
+                    'discard_episode')))
+        for topic in _STATES:
+            self.watch(topic)
 
     def _count(self) -> tuple[int, int]:
         """Successful, and all finished episodes of the session."""
@@ -75,7 +79,8 @@ class Collect(Director):
             print(f'collected {good} {wanted}', flush=True)
 
     def _demonstrate(self, number: int) -> bool:
-        self.wait_for_state('sim_arm/state')
+        for topic in _STATES:
+            self.wait_for_state(topic)
         self.set_remote('sim_arm', 'next_start', number)
         self.set_remote('teleop', 'next_demonstration', number)
         self.trigger('sim_arm/randomise')

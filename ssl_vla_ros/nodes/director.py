@@ -61,6 +61,7 @@ class Director(PlainNode):
         self._told: dict[str, int] = {}
         self._diagnosed: dict[str, dict[str, str]] = {}
         self._asked: dict[str, Client] = {}
+        self._watched = False
         self._appear_s, self._answer_s = APPEAR_S, ANSWER_S
         self._finishing = False
         #: Signals that have come.
@@ -75,6 +76,7 @@ class Director(PlainNode):
             self._states[topic] = json.loads(message.data)
             self._told[topic] = self._told.get(topic, 0) + 1
 
+        self._watched = True
         self.create_subscription(String, topic, take, LATCHED_QOS)
 
     def watch_diagnostics(self) -> None:
@@ -84,6 +86,7 @@ class Director(PlainNode):
             for status in message.status:
                 self._diagnosed[status.name] = {item.key: item.value for item in status.values}
 
+        self._watched = True
         self.create_subscription(DiagnosticArray, '/diagnostics', take, 20)
 
     def state(self, topic: str) -> dict[str, Any]:
@@ -132,10 +135,10 @@ class Director(PlainNode):
 
     def wait_for_state(self, topic: str) -> None:
         """
-        Wait until a watched topic has told something: only then is its node at work.
+        Wait until a watched topic has told something: only then is its node to be asked.
 
         A simulator or a model takes seconds to load, longer on a busy machine, and the services
-        of its node are there before it has.
+        of its node are there before it has; see also ``make_clients``.
         """
         if not self.wait_until(lambda: self.count_publishers(topic) > 0, self._appear_s):
             raise DirectorError(
@@ -148,20 +151,24 @@ class Director(PlainNode):
 
     # -- asking ----------------------------------------------------------------------------
 
-    def client(self, kind: Any, service: str) -> Client:
+    def make_clients(self, kind: Any, *services: str) -> None:
         """
-        Give the client of a service; it is made once and kept.
+        Make the clients of services; all of them before the first ``watch``.
 
-        Make it long before the first question: an answer to a client that the server has not
-        discovered within 100 ms is thrown away by rmw_fastrtps, and the client cannot tell whether
-        it has been discovered (ros2/rmw_fastrtps issue 842).
+        An answer to a client that the server has not discovered within 100 ms is thrown away by
+        rmw_fastrtps, and no client can ask whether it has been discovered (ros2/rmw_fastrtps issue
+        842). But a participant's readers are announced in the order in which they were made: a
+        node whose latched topic arrives here has discovered every reader made before that
+        topic's, those of answers included. So ``wait_for_state`` before the first question closes
+        the gap.
         """
-        if service not in self._asked:
+        if self._watched:
+            raise RuntimeError('make clients before the first watch')
+        for service in services:
             self._asked[service] = self.create_client(kind, service)
-        return self._asked[service]
 
-    def _ask(self, kind: Any, service: str, request: Any) -> Any:
-        client = self.client(kind, service)
+    def _ask(self, service: str, request: Any) -> Any:
+        client = self._asked[service]
         if not self.wait_until(client.service_is_ready, self._appear_s):
             raise DirectorError(
                 f'nobody offers the service {service} (waited {self._appear_s:.0f} s): is '
@@ -174,14 +181,14 @@ class Director(PlainNode):
 
     def trigger(self, service: str) -> str:
         """Call a Trigger service; its message, or ``DirectorError`` with it."""
-        answer = self._ask(Trigger, service, Trigger.Request())
+        answer = self._ask(service, Trigger.Request())
         if not answer.success:
             raise RefusedError(f'{service} refused: {answer.message}')
         return str(answer.message)
 
     def switch(self, service: str, on: bool) -> str:
         """Call a SetBool service; its message, or ``DirectorError`` with it."""
-        answer = self._ask(SetBool, service, SetBool.Request(data=on))
+        answer = self._ask(service, SetBool.Request(data=on))
         if not answer.success:
             raise RefusedError(f'{service} refused: {answer.message}')
         return str(answer.message)
@@ -190,7 +197,7 @@ class Director(PlainNode):
         """Set a parameter of another node."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()])
-        answer = self._ask(SetParameters, f'{node}/set_parameters', request)
+        answer = self._ask(f'{node}/set_parameters', request)
         if not answer.results[0].successful:
             raise RefusedError(
                 f'{node} refused {name}={value!r}: {answer.results[0].reason}')

@@ -28,6 +28,8 @@ from std_srvs.srv import SetBool, Trigger
 
 #: Time the policy has to see features and joints of a new start (seconds of the steady clock).
 _FRESH_S = 10.0
+#: What each node that is asked tells of itself.
+_STATES = ('sim_arm/state', 'inference/model_info', 'policy/status')
 
 
 class Evaluate(Director):
@@ -42,13 +44,12 @@ class Evaluate(Director):
         self.declare('film', '', 'numpy file for the pictures of the first success, or of the '
                      'first rollout while there is none; empty: none',
                      read_only=True)
-        for topic in ('sim_arm/state', 'policy/status'):
+        self.make_clients(SetParameters, 'sim_arm/set_parameters')
+        self.make_clients(Trigger, 'sim_arm/randomise', 'inference/reset')
+        self.make_clients(SetBool, 'policy/enable')
+        for topic in _STATES:
             self.watch(topic)
         self.watch_diagnostics()
-        self.client(SetParameters, 'sim_arm/set_parameters')
-        for service in ('sim_arm/randomise', 'inference/reset'):
-            self.client(Trigger, service)
-        self.client(SetBool, 'policy/enable')
         self._enabled = False
         self._pictures: list[NDArray[np.uint8]] | None = None   # of the rollout that runs
         self._taken: list[NDArray[np.uint8]] = []               # of the one before
@@ -90,7 +91,8 @@ class Evaluate(Director):
             print(f'rolled out {len(done)} {wanted} lifted {lifted}', flush=True)
 
     def _roll_out(self, number: int, film: bool) -> dict[str, Any]:
-        self.wait_for_state('sim_arm/state')
+        for topic in _STATES:
+            self.wait_for_state(topic)
         self.set_remote('sim_arm', 'next_start', number)
         self.trigger('sim_arm/randomise')
         self.trigger('inference/reset')
