@@ -3,9 +3,9 @@
 """
 One training step of ours and of the reference implementation: same sizes, batch and data.
 
-Each builder gives a function that takes one step. Pictures are ready on both sides, without
-augmentation, as uint8 for ours (normalising is a part of the encoder) and as normalised float32,
-channels first, for the reference. Both sides step AdamW.
+Each builder gives a function that takes one step. Pictures are ready on both sides from the first
+step on, without augmentation, as uint8 for ours (normalising is a part of the encoder) and as
+normalised float32, channels first, for the reference. Both sides step the same fused AdamW.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import copy
 from dataclasses import dataclass
+import functools
 from typing import Any
 
 from ssl_vla_ros.augment.image import PhotometricConfig
@@ -90,15 +91,22 @@ def timm_vit(size: Size, **more: Any) -> Any:
     return timm.create_model('vit_tiny_patch16_224', num_classes=0, img_size=size.pixels, **more)
 
 
-def our_step(objective: Objective, batch: dict[str, Tensor]) -> Step:
-    """Step an objective as the trainer does."""
+def ready(size: Size, *lead: int) -> Callable[[], Tensor]:
+    """Give pictures as references take them; made when they are first asked for."""
+    return functools.cache(lambda: as_floats(pictures(size, *lead)))
+
+
+def our_step(objective: Objective, size: Size, *lead: int, **more: Tensor) -> Step:
+    """Step an objective as the trainer does, on pictures (*lead, …) and ``more``."""
     optimiser = torch.optim.AdamW(
         [value for value in objective.parameters() if value.requires_grad], lr=1e-4, fused=True)
     generator = torch.Generator().manual_seed(0)
 
+    batch = functools.cache(lambda: {'images': pictures(size, *lead)} | more)
+
     def step() -> float:
         objective.begin_step(0.5)
-        loss = objective(batch, generator)['loss']
+        loss = objective(batch(), generator)['loss']
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -112,7 +120,7 @@ def their_step(module: nn.Module, loss_of: Callable[[], Tensor],
                after: Callable[[], None] = lambda: None) -> Step:
     """Step a reference."""
     optimiser = torch.optim.AdamW(
-        [value for value in module.parameters() if value.requires_grad], lr=1e-4)
+        [value for value in module.parameters() if value.requires_grad], lr=1e-4, fused=True)
 
     def step() -> float:
         loss = loss_of()
@@ -128,7 +136,7 @@ def their_step(module: nn.Module, loss_of: Callable[[], Tensor],
 def our_simclr(size: Size) -> Step:
     """Step SimCLR of ours."""
     objective = SimCLR(size.shape, SimCLRConfig(views=SAME), our_encoder(size))
-    return our_step(objective, {'images': pictures(size, size.batch)})
+    return our_step(objective, size, size.batch)
 
 
 def their_simclr(size: Size) -> Step:
@@ -136,14 +144,14 @@ def their_simclr(size: Size) -> Step:
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     model = nn.Sequential(timm_vit(size), SimCLRProjectionHead(192, 512, 128))
-    images, criterion = as_floats(pictures(size, size.batch)), NTXentLoss(0.1)
-    return their_step(model, lambda: criterion(model(images), model(images)))
+    images, criterion = ready(size, size.batch), NTXentLoss(0.1)
+    return their_step(model, lambda: criterion(model(images()), model(images())))
 
 
 def our_moco(size: Size) -> Step:
     """Step MoCo of ours."""
     objective = MoCo(size.shape, MoCoConfig(views=SAME), our_encoder(size))
-    return our_step(objective, {'images': pictures(size, size.batch)})
+    return our_step(objective, size, size.batch)
 
 
 def their_moco(size: Size) -> Step:
@@ -154,7 +162,7 @@ def their_moco(size: Size) -> Step:
     model = nn.Sequential(timm_vit(size), MoCoProjectionHead(192, 512, 128))
     slow = copy.deepcopy(model)
     deactivate_requires_grad(slow)
-    images = as_floats(pictures(size, size.batch))
+    images = ready(size, size.batch)
     criterion = NTXentLoss(0.1, memory_bank_size=(2048, 128))
 
     def loss() -> Tensor:
@@ -162,8 +170,8 @@ def their_moco(size: Size) -> Step:
         both = []
         for _ in range(2):
             with torch.no_grad():
-                keys = slow(images)
-            both.append(criterion(model(images), keys))
+                keys = slow(images())
+            both.append(criterion(model(images()), keys))
         return (both[0] + both[1]) / 2
 
     return their_step(model, loss)
@@ -174,7 +182,7 @@ def our_clip(size: Size) -> Step:
     config = ClipConfig(modalities=('image', 'text'), views=SAME, text='bytes')
     objective = Clip(size.shape, config, our_encoder(size))
     numbers = torch.arange(size.batch) % len(TASKS)
-    return our_step(objective, {'images': pictures(size, size.batch), 'instruction': numbers})
+    return our_step(objective, size, size.batch, instruction=numbers)
 
 
 def their_clip(size: Size) -> Step:
@@ -188,10 +196,10 @@ def their_clip(size: Size) -> Step:
     model.visual = nn.Sequential(timm_vit(size), nn.Linear(192, 128))
     criterion = open_clip.ClipLoss()
     tokens = open_clip.tokenize([TASKS[row % len(TASKS)] for row in range(size.batch)])
-    images = as_floats(pictures(size, size.batch))
+    images = ready(size, size.batch)
 
     def loss() -> Tensor:
-        found = model(images, tokens)
+        found = model(images(), tokens)
         value: Tensor = criterion(
             found['image_features'], found['text_features'], found['logit_scale'])
         return value
@@ -205,7 +213,7 @@ def our_mae(size: Size) -> Step:
         decoder_channels=size.decoder_channels, decoder_depth=size.decoder_depth,
         decoder_heads=size.decoder_heads, photometric=STILL)
     objective = MaskedAutoencoder(size.shape, config, our_encoder(size, 'vit'))
-    return our_step(objective, {'images': pictures(size, size.batch)})
+    return our_step(objective, size, size.batch)
 
 
 def transformers_mae(size: Size) -> Step:
@@ -217,8 +225,8 @@ def transformers_mae(size: Size) -> Step:
         decoder_hidden_size=size.decoder_channels, decoder_num_hidden_layers=size.decoder_depth,
         decoder_num_attention_heads=size.decoder_heads,
         decoder_intermediate_size=4 * size.decoder_channels, norm_pix_loss=True))
-    images = as_floats(pictures(size, size.batch))
-    return their_step(model, lambda: model(images).loss)
+    images = ready(size, size.batch)
+    return their_step(model, lambda: model(images()).loss)
 
 
 def lightly_mae(size: Size) -> Step:
@@ -231,16 +239,16 @@ def lightly_mae(size: Size) -> Step:
         decoder_embed_dim=size.decoder_channels, decoder_depth=size.decoder_depth,
         decoder_num_heads=size.decoder_heads)
     model = nn.ModuleList([backbone, decoder])
-    images = as_floats(pictures(size, size.batch))
+    images = ready(size, size.batch)
     tokens = size.patches + 1
 
     def loss() -> Tensor:
         keep, mask = utils.random_token_mask((size.batch, tokens), mask_ratio=0.75)
-        encoded = decoder.embed(backbone.encode(images, idx_keep=keep))
+        encoded = decoder.embed(backbone.encode(images(), idx_keep=keep))
         grid = utils.repeat_token(decoder.mask_token, (size.batch, tokens))
         grid = utils.set_at_index(grid, keep, encoded.type_as(grid))
         drawn = decoder.predict(utils.get_at_index(decoder.decode(grid), mask))
-        target = utils.get_at_index(utils.patchify(images, 16), mask - 1)
+        target = utils.get_at_index(utils.patchify(images(), 16), mask - 1)
         return nn.functional.mse_loss(drawn, utils.normalize_mean_var(target, dim=-1))
 
     return their_step(model, loss)
@@ -252,7 +260,7 @@ def our_videomae(size: Size) -> Step:
         frames=size.frames, decoder_channels=size.decoder_channels,
         decoder_depth=size.decoder_depth, decoder_heads=size.decoder_heads, photometric=STILL)
     objective = VideoMAE(size.shape, config, our_encoder(size, 'vit'))
-    return our_step(objective, {'images': pictures(size, max(1, size.batch // 4), size.frames)})
+    return our_step(objective, size, max(1, size.batch // 4), size.frames)
 
 
 def their_videomae(size: Size) -> Step:
@@ -266,14 +274,15 @@ def their_videomae(size: Size) -> Step:
         decoder_num_attention_heads=size.decoder_heads,
         decoder_intermediate_size=4 * size.decoder_channels, norm_pix_loss=True))
     clips = max(1, size.batch // 4)
-    images = as_floats(pictures(size, clips, size.frames)).unflatten(0, (clips, size.frames))
+    images = ready(size, clips, size.frames)
     hidden = round(0.9 * size.patches)
 
     def loss() -> Tensor:
         order = torch.rand(clips, size.patches).argsort(1)
         mask = torch.zeros(clips, size.patches, dtype=torch.bool).scatter_(
             1, order[:, :hidden], True).repeat(1, size.frames // 2)
-        value: Tensor = model(images, bool_masked_pos=mask).loss
+        value: Tensor = model(
+            images().unflatten(0, (clips, size.frames)), bool_masked_pos=mask).loss
         return value
 
     return their_step(model, loss)
@@ -284,7 +293,7 @@ def our_dino(size: Size) -> Step:
     config = DinoConfig(prototypes=1024, hidden=512, bottleneck=128, local_crops=2, local_size=48,
                         ibot_weight=0.0, koleo_weight=0.0, views=SAME)
     objective = Dino(size.shape, config, our_encoder(size))
-    return our_step(objective, {'images': pictures(size, size.batch)})
+    return our_step(objective, size, size.batch)
 
 
 def their_dino(size: Size) -> Step:
@@ -301,14 +310,14 @@ def their_dino(size: Size) -> Step:
     teacher.load_state_dict(student.state_dict())
     deactivate_requires_grad(teacher)
     criterion = DINOLoss(output_dim=1024)
-    images = as_floats(pictures(size, size.batch))
-    small = images[:, :, :48, :48].contiguous()
+    images = ready(size, size.batch)
+    small = functools.cache(lambda: images()[:, :, :48, :48].contiguous())
 
     def loss() -> Tensor:
         update_momentum(student, teacher, 0.992)
         with torch.no_grad():
-            wanted = [teacher(images) for _ in range(2)]
-        found = [student(images), student(images), student(small), student(small)]
+            wanted = [teacher(images()) for _ in range(2)]
+        found = [student(images()), student(images()), student(small()), student(small())]
         value: Tensor = criterion(wanted, found, epoch=1)
         return value
 

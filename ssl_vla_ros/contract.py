@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 import re
 
-from ssl_vla_ros.contract_sections import Section, suggestion
+from ssl_vla_ros.contract_sections import nearest, Section, suggestion
 from ssl_vla_ros.contract_types import (
     ActionLimit, Camera, Contract, ExtraTopic, JointLimit, Limits, Stream, Sync, UNSTAMPED_TYPES)
 from ssl_vla_ros.errors import ContractError
@@ -80,7 +80,7 @@ def _stream(data: object, source: str, path: str) -> Stream:
         components = _COMPONENTS.get(field)
         if components is not None and name not in components:
             raise part.fail('names', name,
-                            f'one of {", ".join(components)}{suggestion(name, components)}')
+                            f'one of {", ".join(components)}{nearest(name, components)}')
     return Stream(
         topic=part.text('topic', _TOPIC, 'a topic name such as joint_states'),
         type=kind, field=field, names=tuple(names),

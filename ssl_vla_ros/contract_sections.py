@@ -56,7 +56,7 @@ class Section:
         if value not in allowed:
             raise self.fail(
                 key, value,
-                f'one of {", ".join(allowed)}{suggestion(str(value), allowed)}')
+                f'one of {", ".join(allowed)}{nearest(str(value), allowed)}')
         return str(value)
 
     def integer(self, key: str, low: int, high: int) -> int:
@@ -91,7 +91,10 @@ class Section:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Words to append to an error: the nearest known name, or all of them."""
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    if near:
-        return f'; did you mean {near[0]!r}?'
-    return f'; known: {", ".join(names)}'
+    return nearest(word, names) or f'; known: {", ".join(names)}'
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Words to append to an error that lists all names: the nearest one, if one is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f'; did you mean {near[0]!r}?' if near else ''

@@ -15,7 +15,7 @@ import math
 import pytest
 from ssl_vla_ros.losses.contrastive import nt_xent, paired_nce, queue_nce
 from ssl_vla_ros.losses.distillation import (
-    assignment_entropy, centred_assignments, koleo, sinkhorn_assignments)
+    across_crops, assignment_entropy, centred_assignments, koleo, sinkhorn_assignments)
 from ssl_vla_ros.losses.joint_embedding import normalised_l1, sketched_gaussian
 from ssl_vla_ros.losses.masked import (
     masked_patch_mse, masked_token_entropy, normalised_patches, normalised_tubes)
@@ -272,6 +272,29 @@ def test_koleo_is_lightly_s() -> None:
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize('crops', [2, 4])
+def test_dino_across_crops_is_lightly_s(crops: int) -> None:
+    theirs = pytest.importorskip('lightly.loss').DINOLoss(
+        output_dim=16, teacher_temp=0.05, student_temp=0.1).double()
+    centre = draw(9, 16).detach()
+    for seed in SEEDS:
+        teacher = [draw(seed + part, 5, 16).detach() for part in (30, 31)]
+        student = [draw(seed + part, 5, 16) for part in range(crops)]
+
+        def reference(*seen: Tensor) -> Tensor:
+            theirs.center = centre[None, None].clone()
+            found: Tensor = theirs(teacher, list(seen), teacher_temp=0.05)  # noqa: B023
+            return found
+
+        def ours(*seen: Tensor, shift: Tensor = centre) -> Tensor:
+            wanted = tuple(centred_assignments(rows, shift, 0.05)
+                           for rows in teacher)  # noqa: B023
+            return across_crops(seen, wanted, 0.1)
+        agree(ours, reference, *student)
+        disagree(lambda *seen: ours(*seen, shift=0.0 * centre),
+                 reference, *student)
+
+
 def test_sinkhorn_is_swav_s_and_has_room_where_theirs_has_none() -> None:
     def plain(logits: Tensor, temperature: float, iterations: int) -> Tensor:
         plan = (logits / temperature).exp().T
@@ -374,12 +397,31 @@ def test_normalised_l1_normalises_both_sides_and_detaches_the_target() -> None:
     assert wanted.grad is None
 
 
+def test_sketched_gaussian_is_lightly_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    sigreg = pytest.importorskip('lightly.loss').SIGReg(num_vectors=5).double()
+    # Their grid is rounded to float32.
+    sigreg.t = torch.linspace(0.0, 3.0, 17, dtype=torch.float64)
+    sigreg.phi = (-sigreg.t.square() / 2).exp()
+    ends = torch.full((17,), 2 * 3.0 / 16, dtype=torch.float64)
+    ends[[0, -1]] = 3.0 / 16
+    sigreg.weights = ends * sigreg.phi
+    for seed in SEEDS:
+        directions = draw(seed + 1, 6, 5).detach()
+        monkeypatch.setattr(sigreg, '_generate_unit_vectors', lambda *_: (
+            directions / directions.norm(dim=0)))  # noqa: B023
+        agree(lambda rows: sketched_gaussian(rows, directions),  # noqa: B023
+              sigreg, draw(seed, 40, 6))
+        # Seventeen points on both sides of zero are half of theirs.
+        disagree(lambda rows: sketched_gaussian(rows, directions, points=17),  # noqa: B023
+                 sigreg, (0.1 * draw(seed, 40, 6).detach()).requires_grad_())
+
+
 def test_sketched_gaussian_is_the_integral_and_knows_a_collapse() -> None:
     features, directions = draw(1, 40, 6), draw(2, 6, 5).detach()
 
     def plain(rows: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
-        places = [-3.0 + 6.0 * step / 16 for step in range(17)]
+        places = [-3.0 + 6.0 * step / 32 for step in range(33)]
         for column in range(5):
             along = directions[:, column] / directions[:, column].norm()
             values = []
@@ -387,8 +429,8 @@ def test_sketched_gaussian_is_the_integral_and_knows_a_collapse() -> None:
                 real = (place * (rows @ along)).cos().mean() - math.exp(-place ** 2 / 2)
                 imaginary = (place * (rows @ along)).sin().mean()
                 values.append((real ** 2 + imaginary ** 2) * math.exp(-place ** 2 / 2))
-            total = total + sum((values[step] + values[step + 1]) / 2 * (6.0 / 16)
-                                for step in range(16))
+            total = total + sum((values[step] + values[step + 1]) / 2 * (6.0 / 32)
+                                for step in range(32))
         return 40 * total / 5
     agree(lambda rows: sketched_gaussian(rows, directions), plain, features)
     normal = draw(3, 4000, 6).detach()

@@ -14,7 +14,7 @@ from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder, VitConfig
 from ssl_vla_ros.objectives import mae
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
-from ssl_vla_ros.objectives.masking import random_patches
+from ssl_vla_ros.objectives.masking import places_of, random_patches
 from tiny_training import draw, SIZE
 import torch
 
@@ -109,10 +109,13 @@ def test_the_loss_is_that_of_the_hidden_patches_of_what_the_encoder_saw() -> Non
     assert torch.equal(photometric(images, STILL, generator), images.float())
     patches = patchify(images[:, 0].float() / 127.5 - 1.0, 8)
     keep, mask = random_patches(4, 16, 0.75, generator, images.device)
+    hidden = [row.nonzero()[:, 0].tolist() for row in mask]
     with torch.no_grad():
-        drawn = objective.decoder(trunk_of(objective.encoder).visible(patches, keep), keep)
-    expected = [float((drawn[i, n] - patches[i, n]).square().mean())
-                for i in range(4) for n in range(16) if mask[i, n]]
+        drawn = objective.decoder(trunk_of(objective.encoder).visible(patches, keep), keep,
+                                  torch.tensor(hidden))
+    assert drawn.shape == (4, 12, 192)
+    expected = [float((drawn[i, place] - patches[i, n]).square().mean())
+                for i in range(4) for place, n in enumerate(hidden[i])]
     assert found == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -180,8 +183,14 @@ def test_the_decoder_gets_every_token_at_its_place_and_a_learned_one_elsewhere()
     decoder.blocks[0].register_forward_pre_hook(lambda block, given: seen.append(given[0]))
     tokens, place = torch.randn(4, 5, 24), decoder.get_buffer('position')
     keep, mask = random_patches(4, 16, 0.75, torch.Generator().manual_seed(1), tokens.device)
-    decoder(tokens, keep)
+    hidden = places_of(mask, 12)
+    drawn = decoder(tokens, keep, hidden)
     (grid,) = seen
+    # What is asked for comes in the order in which it is asked for.
+    with torch.no_grad():
+        assert torch.allclose(
+            decoder(tokens, keep, hidden.flip(1)), drawn.flip(1), atol=1e-6)
+    assert not torch.allclose(drawn, drawn.flip(1), atol=1e-3)
     known = decoder.embed(tokens)
     assert torch.equal(grid[:, 0], known[:, 0]), 'the class token has no place and no camera'
     for sample in range(4):
@@ -196,8 +205,8 @@ def test_the_decoder_gets_every_token_at_its_place_and_a_learned_one_elsewhere()
 
 def test_every_camera_s_picture_is_masked_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[torch.Tensor] = []
-    monkeypatch.setattr(mae, 'masked_patch_mse', lambda found, target, mask: (
-        drawn.append(mask), found.mean())[1])
+    monkeypatch.setattr(mae, 'places_of', lambda mask, count: (
+        drawn.append(mask), places_of(mask, count))[1])
     objective = MaskedAutoencoder(
         DataShape(2, SIZE, SIZE, 2, 2), MaskedAutoencoderConfig(**SMALL), encoder_of(2, **VIT))
     objective({'images': scene(6, 0).repeat(1, 2, 1, 1, 1)}, torch.Generator().manual_seed(0))

@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from ssl_vla_ros.objectives.masking import block_patches, kept_of, random_patches
+from ssl_vla_ros.objectives.masking import (
+    block_patches, kept_of, places_of, random_patches)
 import torch
 from torch import Tensor
 
@@ -59,6 +60,12 @@ def test_random_masks_differ_between_samples_and_hide_every_patch_alike() -> Non
     assert len(mask.unique(dim=0)) > 1000
     # Four deviations of a share of 2000 draws.
     assert float((mask.float().mean(0) - 0.75).abs().max()) < 4 * math.sqrt(0.75 * 0.25 / 2000)
+
+
+def test_places_are_those_of_the_mask_in_ascending_order() -> None:
+    _, mask = random_patches(9, 16, 0.75, dice(), CPU)
+    assert places_of(mask, 12).tolist() == [row.nonzero()[:, 0].tolist() for row in mask]
+    assert kept_of(mask).tolist() == [(~row).nonzero()[:, 0].tolist() for row in mask]
 
 
 # -- in blocks ----------------------------------------------------------------------------

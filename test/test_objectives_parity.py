@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ssl_vla_ros.augment.image import PhotometricConfig
-from ssl_vla_ros.losses.masked import masked_patch_mse, normalised_patches
+from ssl_vla_ros.losses.masked import normalised_patches
 from ssl_vla_ros.networks.timm_trunk import TimmViT
 from ssl_vla_ros.networks.torchvision_ops import declare_missing_operators
 from ssl_vla_ros.networks.trunk import patchify, PatchTransformer
@@ -21,6 +21,7 @@ from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder, VitConfig
 from ssl_vla_ros.objectives import mae, videomae
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.objectives.mae import MaskedAutoencoder, MaskedAutoencoderConfig
+from ssl_vla_ros.objectives.masking import places_of
 from ssl_vla_ros.objectives.videomae import VideoMAE, VideoMAEConfig
 import torch
 from torch import nn, Tensor
@@ -240,8 +241,8 @@ def everything_encoded(_: pytest.MonkeyPatch, objective: MaskedAutoencoder) -> N
 
 
 def every_patch_counted(monkeypatch: pytest.MonkeyPatch, _: MaskedAutoencoder) -> None:
-    monkeypatch.setattr(mae, 'masked_patch_mse', lambda drawn, target, mask: masked_patch_mse(
-        drawn, target, torch.ones_like(mask)))
+    monkeypatch.setattr(mae, 'places_of', lambda mask, count: places_of(
+        torch.ones_like(mask), mask.shape[1]))
 
 
 def biased_variance(monkeypatch: pytest.MonkeyPatch, _: MaskedAutoencoder) -> None:

@@ -77,7 +77,8 @@ class Spy:
             patch.setattr(objective.encoder, 'rows', seen)
             hook = objective.text.register_forward_hook(read)
             with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
-                self.parts = objective({'images': images, 'instruction': told},
+                self.parts = objective({'images': images, 'instruction': told,
+                                        'episode': torch.arange(len(images))},
                                        torch.Generator().manual_seed(seed))
             hook.remove()
 
@@ -256,7 +257,7 @@ def near(one: Tensor, two: Tensor) -> Tensor:
     return -(one - two).square().sum(dim=1).sqrt()
 
 
-def told_from_itself(early: Tensor, middle: Tensor, late: Tensor) -> Tensor:
+def told_from_itself(early: Tensor, middle: Tensor, late: Tensor, _: Tensor) -> Tensor:
     """Fall into the trap: a negative that is the video's own frame."""
     return sum((torch.stack([near(one, middle), near(one, two), near(one, early)]).logsumexp(0)
                 - near(one, middle)).mean() for one, two in ((early, late), (late, early))) / 2
@@ -264,8 +265,8 @@ def told_from_itself(early: Tensor, middle: Tensor, late: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(('name', 'trap'), [
     ('time_contrast', told_from_itself),
-    ('time_contrast', lambda one, two, three: time_contrast(one, three, two)),
-    ('time_contrast', lambda one, two, three: time_contrast(three, two, one)),
+    ('time_contrast', lambda one, two, three, _: time_contrast(one, three, two)),
+    ('time_contrast', lambda one, two, three, _: time_contrast(three, two, one)),
     ('sparsity', lambda rows, one, two: 0.0 * rows.sum()),
     ('sparsity', lambda rows, one, two: one * rows.abs().mean()),
     ('sparsity', lambda rows, one, two: 1e-5 * rows.abs().sum(1).mean()),
@@ -285,9 +286,11 @@ def leaves_out_the_same_instruction(objective: R3M, told: list[int]) -> None:
     text = objective.text(torch.tensor([1, 1]))
     start, *later = frames
     with torch.no_grad():
-        together = objective._language(start, tuple(later), text, torch.tensor(told))
+        numbers = torch.tensor(told)
+        together = objective._language(
+            start, tuple(later), text, numbers == numbers.roll(1))
         alone = [objective._language(start[row], tuple(part[row] for part in later), text[row],
-                                     torch.tensor([1])) for row in (slice(1), slice(1, 2))]
+                                     torch.tensor([True])) for row in (slice(1), slice(1, 2))]
     assert float(together) == pytest.approx(float(sum(alone)) / 2, abs=1e-6)
 
 
@@ -295,6 +298,24 @@ def test_a_video_with_the_same_instruction_is_no_wrong_answer() -> None:
     leaves_out_the_same_instruction(spread(), [1, 1])
     with pytest.raises(AssertionError):
         leaves_out_the_same_instruction(spread(), [1, 2])
+
+
+def test_another_part_of_the_same_episode_is_no_other_video() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(3, 4, 8, generator=generator)
+    # Rows 0 and 1 are of one recording, 2 and 3 of two others: row 1's negative is left out.
+    episode = torch.tensor([5, 5, 6, 7])
+    found = float(time_contrast(*frames, episode))
+    first, second, third = frames
+    wanted = []
+    for row in range(4):
+        for start, middle, end in ((first, second, third), (third, second, first)):
+            scores = [-(start[row] - middle[row]).norm(), -(start[row] - end[row]).norm()]
+            if episode[row] != episode[row - 1]:
+                scores.append(-(start[row] - first[row - 1]).norm())
+            wanted.append(torch.stack(scores).logsumexp(0) - scores[0])
+    assert found == pytest.approx(float(torch.stack(wanted).mean()), abs=1e-6)
+    assert abs(float(time_contrast(*frames)) - found) > 1e-3
 
 
 def gradients_at(objective: R3M, factor: float) -> tuple[float, list[Tensor]]:
@@ -319,7 +340,7 @@ def test_the_gradient_is_finite_and_not_zero_at_distances_of_60(
         monkeypatch: pytest.MonkeyPatch) -> None:
     learns_from_afar(small())
 
-    def saturating(early: Tensor, middle: Tensor, late: Tensor) -> Tensor:
+    def saturating(early: Tensor, middle: Tensor, late: Tensor, _: Tensor) -> Tensor:
         right, wrong = near(early, middle).exp(), near(early, late).exp()
         return -(1e-8 + right / (1e-8 + right + wrong)).log().mean()
 
@@ -330,7 +351,8 @@ def test_the_gradient_is_finite_and_not_zero_at_distances_of_60(
     monkeypatch.undo()
     objective = small()
     still = clips(4)[:, :1].expand(-1, FRAMES, -1, -1, -1, -1)
-    objective({'images': still, 'instruction': torch.zeros(4, dtype=torch.long)},
+    objective({'images': still, 'instruction': torch.zeros(4, dtype=torch.long),
+               'episode': torch.arange(4)},
               torch.Generator().manual_seed(0))['loss'].backward()
     assert all(bool(torch.isfinite(value.grad).all()) for value in objective.parameters()
                if value.grad is not None)
@@ -343,7 +365,8 @@ def test_under_mixed_precision_the_loss_is_in_full_precision(
         with torch.no_grad():
             seen = Spy(objective, clips(12), told, autocast=True)
             start, *frames = seen.moments.float().unbind(1)
-            wanted = objective._language(start, tuple(frames), seen.text.float(), seen.told)
+            wanted = objective._language(
+                start, tuple(frames), seen.text.float(), seen.told == seen.told.roll(1))
         assert seen.parts['loss'].dtype == torch.float32
         assert abs(float(seen.parts['r3m_language'] - wanted)) < 1e-6
         assert abs(float(seen.parts['r3m_time'] - time_contrast(*frames))) < 1e-6
@@ -398,7 +421,8 @@ def test_the_weights_of_sparsity_are_the_paper_s() -> None:
 
 def test_without_language_it_reads_no_instruction() -> None:
     objective = small((), language_weight=0.0)
-    parts = objective({'images': clips(4)}, torch.Generator().manual_seed(0))
+    parts = objective({'images': clips(4), 'episode': torch.arange(4)},
+                      torch.Generator().manual_seed(0))
     assert 'r3m_language' not in parts
     assert float(parts['loss'].detach()) == pytest.approx(
         float((parts['r3m_time'] + parts['r3m_sparsity']).detach()))

@@ -104,7 +104,8 @@ def test_it_learns_where_time_can_be_predicted_and_cannot_where_it_is_shuffled()
         learned(objective, mixed)
 
 
-def only_others(expected: Tensor, found: Tensor, temperature: float) -> Tensor:
+def only_others(expected: Tensor, found: Tensor, temperature: float, *, gather: bool
+                ) -> Tensor:
     """Fall into the trap: wrong answers are the same moment of other clips alone."""
     scores = torch.einsum('amd,bmd->mab', unit(expected), unit(found)) / temperature
     labels = torch.arange(len(expected)).expand(scores.shape[0], -1)
@@ -179,9 +180,9 @@ def test_each_horizon_is_the_written_out_sum(
         taught: Temporal, monkeypatch: pytest.MonkeyPatch) -> None:
     is_the_written_out_sum(taught)
     for trap in (only_others,
-                 lambda expected, found, temperature: future_nce(
+                 lambda expected, found, temperature, gather: future_nce(
                      expected, found.roll(1, 1), temperature),
-                 lambda expected, found, temperature: future_nce(
+                 lambda expected, found, temperature, gather: future_nce(
                      expected, found, 1 / temperature)):
         monkeypatch.setattr(temporal, 'future_nce', trap)
         with pytest.raises(AssertionError):

@@ -181,9 +181,11 @@ def test_what_cannot_be_compared_is_refused(runs: dict[str, Path], tmp_path: Pat
         compare_runs([runs['a0'], runs['a1'] / '..' / 'a0'])
     with pytest.raises(ConfigError, match='no training run here'):
         compare_runs([runs['a0'], tmp_path / 'nothing'])
-    with pytest.raises(ConfigError, match=r"figure is 'r2', but no run has it; choose one of "
-                                          r'.*probe\.mean_r2'):
-        compare_runs([runs['a0']], 'r2')
+    with pytest.raises(ConfigError, match=r"figure is 'mean_r3', but no run has it; .*choose one "
+                                          r'of .*probe\.mean_r2'):
+        compare_runs([runs['a0']], 'mean_r3')
+    # As the table heads it.
+    assert compare_runs([runs['a0']], 'mean_r2').figure == 'probe.mean_r2'
 
 
 def lines_of(run: Path) -> list[str]:

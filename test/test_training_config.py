@@ -11,6 +11,7 @@ import pytest
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.objectives import OBJECTIVES
 from ssl_vla_ros.objectives.base import DataShape
+from ssl_vla_ros.training.building import read_members
 from ssl_vla_ros.training.config import load_train_config
 from ssl_vla_ros.training.runs import build_objective, config_digest
 from tiny_training import CONFIGS, small_config
@@ -82,6 +83,23 @@ def test_wrong_settings_of_the_objective_are_named(word: str, reason: str) -> No
     config = load_train_config(KEYPOINTS, [word])
     with pytest.raises(ConfigError, match=f'there: {reason}'):
         build_objective(config, SHAPE, 'there')
+
+
+@pytest.mark.parametrize(('objective', 'words', 'beside'), [
+    ('clip', ['model.modalities=[image, action]'], 'actions'),
+    ('r3m', [], 'instructions'),
+    ('temporal', ['network.proprioception=true'], 'state'),
+])
+def test_pictures_are_not_mirrored_beside_what_is_not(
+        objective: str, words: list[str], beside: str) -> None:
+    config = load_train_config(
+        CONFIGS / f'{objective}.yaml', [*words, 'model.views.flip_share=0.5'])
+    with pytest.raises(ConfigError, match=rf'model\.views\.flip_share is 0\.5: .*{beside}'):
+        read_members(config, 'there')
+    read_members(load_train_config(CONFIGS / f'{objective}.yaml', words), 'there')
+    # Pictures alone may be.
+    read_members(load_train_config(
+        CONFIGS / 'simclr.yaml', ['model.views.flip_share=0.5']), 'there')
 
 
 @pytest.mark.parametrize(('text', 'reason'), [

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest
 from ssl_vla_ros.dataset.pictures import Pictures, Rows
 from ssl_vla_ros.errors import DatasetError
 
@@ -95,7 +95,7 @@ class Clips:
                                f'{length - 1}')
         if padding not in PADDING:
             raise DatasetError(f'padding of clips is {padding!r}, must be none or repeat'
-                               f'{suggestion(padding, PADDING)}')
+                               f'{nearest(padding, PADDING)}')
         self.pictures = pictures
         self._columns = dict(columns or {})
         rows = pictures.shape[0]

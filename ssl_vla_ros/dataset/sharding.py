@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest
 from ssl_vla_ros.errors import DatasetError
 
 #: ``keep``: every sample once; ranks may differ by one batch. ``drop``: as many batches for each
@@ -67,7 +67,7 @@ class Epochs:
             raise DatasetError(f'seed is {seed}, must be at least 0')
         if uneven not in UNEVEN:
             raise DatasetError(f'uneven is {uneven!r}, must be one of {", ".join(UNEVEN)}'
-                               f'{suggestion(uneven, UNEVEN)}')
+                               f'{nearest(uneven, UNEVEN)}')
         self.samples = samples
         self.batch_size = batch_size
         self.ranks = ranks

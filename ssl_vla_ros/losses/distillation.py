@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from ssl_vla_ros.losses.gather import world
+from collections.abc import Sequence
+
+from ssl_vla_ros.losses.gather import gather_rows, world
 from ssl_vla_ros.losses.precision import full, unit, without_autocast
 import torch
 from torch import distributed, Tensor
@@ -44,6 +46,34 @@ def assignment_entropy(student: Tensor, teacher: Tensor, temperature: float,
     if weight is None:
         return found.mean()
     return (found * weight).sum() / weight.sum()
+
+
+def across_crops(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float
+                 ) -> Tensor:
+    """
+    Mean over all pairs of a teacher's crop and another crop of the student (DINO, equation 3).
+
+    Parameters
+    ----------
+    student
+        (N, K) logits of every crop, those that the teacher sees first, in its order.
+    teacher
+        (N, K) probabilities of each crop that the teacher sees.
+    temperature
+        Divides the student's logits.
+
+    Raises
+    ------
+    ValueError
+        If there is no such pair.
+
+    """
+    pairs = [assignment_entropy(seen, wanted, temperature)
+             for place, wanted in enumerate(teacher) for other, seen in enumerate(student)
+             if other != place]
+    if not pairs:
+        raise ValueError('a student that sees the crop of the teacher alone has nothing to learn')
+    return torch.stack(pairs).mean()
 
 
 @without_autocast
@@ -100,13 +130,14 @@ def _log_sum_over_rows(plan: Tensor) -> Tensor:
 
 
 @without_autocast
-def koleo(features: Tensor) -> Tensor:
+def koleo(features: Tensor, *, gather: bool = False) -> Tensor:
     """
     Spread features (N, dim) over the sphere: −mean ln of the distance to the nearest other one.
 
     Source: "Spreading vectors for similarity search" (Sablayrolles et al., 2019), equation 3; used
     by DINOv2 with weight 0.1. Rows that are all but equal make it large without bound: give it
-    pictures that are apart in time, not neighbours of one clip.
+    pictures that are apart in time, not neighbours of one clip. With ``gather`` a neighbour may be
+    a row of any process of the process group.
 
     Raises
     ------
@@ -114,13 +145,17 @@ def koleo(features: Tensor) -> Tensor:
         If there are fewer than two rows.
 
     """
-    if len(features) < 2:
-        raise ValueError('koleo needs at least two rows: a single one has no neighbour')
     rows = unit(features)
+    everyone = gather_rows(rows) if gather else rows
+    if len(everyone) < 2:
+        raise ValueError('koleo needs at least two rows: a single one has no neighbour')
+    first = world()[0] * len(rows) if gather else 0
     with torch.no_grad():
-        nearest = (rows @ rows.T).fill_diagonal_(-2.0).argmax(dim=1)
+        near = rows @ everyone.T
+        near[:, first:].fill_diagonal_(-2.0)
+        nearest = near.argmax(dim=1)
     # The root's slope is infinite at 0.
-    apart = (rows - rows[nearest]).square().sum(dim=1).clamp_min(1e-16).sqrt()
+    apart = (rows - everyone[nearest]).square().sum(dim=1).clamp_min(1e-16).sqrt()
     return -(apart + 1e-8).log().mean()
 
 

@@ -30,7 +30,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         # Every process's loss depends on these rows: what each found is added up.
-        total = gradients[0].contiguous()
+        # In memory of its own: autograd may hand the same gradient to others.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total[ctx.first:ctx.first + ctx.count]
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.losses.gather import gather_rows
 from ssl_vla_ros.losses.precision import full, without_autocast
 import torch
 from torch import Tensor
@@ -35,8 +36,8 @@ def normalised_l1(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 @without_autocast
-def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 17,
-                      largest: float = 3.0) -> Tensor:
+def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 33,
+                      largest: float = 3.0, *, gather: bool = False) -> Tensor:
     """
     Distance of the distribution of features from a standard normal one, along some directions.
 
@@ -44,7 +45,8 @@ def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 17,
     (Balestriero and LeCun, 2025), section 4 (SIGReg with the Epps–Pulley statistic): for each
     direction, N · ∫ |φ(t) − exp(−t²/2)|² exp(−t²/2) dt, φ the empirical characteristic function
     of the projections, by the trapezoidal rule on [−largest, largest]. It is what keeps an encoder
-    without an EMA teacher from collapsing.
+    without an EMA teacher from collapsing. The 33 points are the 17 that the authors put on
+    [0, 3]: the integrand is even.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 17,
         Of the rule; odd, so that 0 is one of them.
     largest
         Where the integral ends.
+    gather
+        Take the features of all processes of the process group together, along the directions of
+        the first one.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def sketched_gaussian(features: Tensor, directions: Tensor, points: int = 17,
         raise ValueError(f'points is {points}, must be odd and at least 3')
     rows = full(features)
     along = functional.normalize(directions.to(rows.dtype), dim=0)
+    if gather:
+        rows, along = gather_rows(rows), gather_rows(along)[:len(along)]
     places = torch.linspace(-largest, largest, points, dtype=rows.dtype, device=rows.device)
     angles = (rows @ along)[..., None] * places             # (N, count, points)
     normal = (-places.square() / 2).exp()

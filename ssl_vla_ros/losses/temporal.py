@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ssl_vla_ros.losses.gather import gather_rows, world
 from ssl_vla_ros.losses.precision import full, unit, without_autocast
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch.nn import functional
 
 
 @without_autocast
-def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor) -> Tensor:
+def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor, *,
+               gather: bool = False) -> Tensor:
     """
     Cross-entropy of predicted features to the right moment, of all moments of the batch.
 
@@ -28,6 +30,8 @@ def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor
         The same shape: what was there k steps after each moment.
     temperature
         Divides the cosines; above 0.
+    gather
+        Take wrong answers from all processes of the process group, too.
 
     Returns
     -------
@@ -44,14 +48,17 @@ def future_nce(predictions: Tensor, futures: Tensor, temperature: float | Tensor
         raise ValueError(f'predictions {tuple(predictions.shape)} and futures '
                          f'{tuple(futures.shape)} must be (sequences, moments, dim) both')
     one, two = unit(predictions).flatten(0, 1), unit(futures).flatten(0, 1)
-    if len(one) < 2:
+    rank = world()[0] if gather else 0
+    everyone = gather_rows(two) if gather else two
+    if len(everyone) < 2:
         raise ValueError('one moment has no other to be told from; give at least two')
-    return functional.cross_entropy(
-        one @ two.T / temperature, torch.arange(len(one), device=one.device))
+    right = rank * len(one) + torch.arange(len(one), device=one.device)
+    return functional.cross_entropy(one @ everyone.T / temperature, right)
 
 
 @without_autocast
-def time_contrast(earlier: Tensor, middle: Tensor, later: Tensor) -> Tensor:
+def time_contrast(earlier: Tensor, middle: Tensor, later: Tensor,
+                  episode: Tensor | None = None) -> Tensor:
     """
     Have frames that are near in time nearer than frames that are far, and than other videos.
 
@@ -65,6 +72,9 @@ def time_contrast(earlier: Tensor, middle: Tensor, later: Tensor) -> Tensor:
     ----------
     earlier, middle, later
         (N, dim): frames i, j and k of N videos.
+    episode
+        (N,) numbers of the recordings they are cut from. A row whose negative would be of its own
+        recording, where it may be the very frame, has none; None: all are different.
 
     Raises
     ------
@@ -80,16 +90,21 @@ def time_contrast(earlier: Tensor, middle: Tensor, later: Tensor) -> Tensor:
     first, second, third = full(earlier), full(middle), full(later)
     # Row i's negative is the first frame of the video before it: never its own.
     other = first.roll(1, dims=0)
+    own = None if episode is None else episode == episode.roll(1)
     forward = _choose(_nearness(first, second), _nearness(first, third),
-                      _nearness(first, other))
+                      _unless(own, _nearness(first, other)))
     backward = _choose(_nearness(third, second), _nearness(third, first),
-                       _nearness(third, other))
+                       _unless(own, _nearness(third, other)))
     return (forward + backward) / 2
 
 
 def _nearness(one: Tensor, two: Tensor) -> Tensor:
     # The slope of a root at 0 is infinite, and a frame may equal another.
     return -(one - two).square().sum(dim=1).clamp_min(1e-16).sqrt()
+
+
+def _unless(own: Tensor | None, scores: Tensor) -> Tensor:
+    return scores if own is None else scores.masked_fill(own, -torch.inf)
 
 
 def _choose(right: Tensor, *wrong: Tensor) -> Tensor:

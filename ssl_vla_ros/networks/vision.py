@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest
 from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.networks.fusion import AttentionFusion, Concatenation, FUSIONS, Proprioception
 from ssl_vla_ros.networks.keypoints import channel_keypoints
@@ -62,7 +62,7 @@ def check_vision(config: VisionConfig) -> None:
                                ('readout', config.readout, READOUTS)):
         if value not in known:
             raise ValueError(f'network.{name} is {value!r}, must be one of {", ".join(known)}'
-                             f'{suggestion(value, known)}')
+                             f'{nearest(value, known)}')
     if config.backbone != 'vit' and config.vit != VitConfig():
         raise ValueError(f'network.vit sizes our own transformer, but network.backbone is '
                          f'{config.backbone!r}; leave vit out, or set backbone to vit')

@@ -43,6 +43,8 @@ class Needs:
         whatever the stride, with ``valid`` (batch, actions); 0: none.
     state
         Whether ``state`` (batch, [frames,] state) is wanted.
+    episode
+        Whether ``episode`` (batch,), numbers of the recordings, is wanted.
     text
         Whether ``instruction`` (batch,), numbers of ``DataShape.tasks``, is wanted.
     pairs
@@ -55,6 +57,7 @@ class Needs:
     actions: int = 0
     state: bool = False
     text: bool = False
+    episode: bool = False
     pairs: int = 1
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ssl_vla_ros.augment.robot import action_noise
 from ssl_vla_ros.augment.views import view, ViewConfig
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest
 from ssl_vla_ros.losses.contrastive import paired_nce
 from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.networks.actions import ActionEncoder
@@ -62,7 +62,7 @@ class ClipConfig:
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ValueError(f'modalities has {name!r}, must be of {", ".join(MODALITIES)}'
-                                 f'{suggestion(name, MODALITIES)}')
+                                 f'{nearest(name, MODALITIES)}')
         found = set(self.modalities)
         if len(found) < 2:
             raise ValueError(f'modalities is {list(self.modalities)}, must name two or three of '

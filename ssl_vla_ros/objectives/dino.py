@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ssl_vla_ros.augment.views import resized_crops, view, ViewConfig
 from ssl_vla_ros.losses.distillation import (
-    assignment_entropy, centred_assignments, koleo, sinkhorn_assignments)
+    across_crops, assignment_entropy, centred_assignments, koleo, sinkhorn_assignments)
 from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.networks.momentum import cosine_between, Momentum
 from ssl_vla_ros.networks.projection import Prototypes
@@ -99,7 +99,7 @@ class Dino(Objective):
             local = self.head(self._picture(
                 self.encoder, self.encoder.all_tokens(self._local(images, generator))))
             logits += local.chunk(config.local_crops)
-        loss = _across(logits, wanted.chunk(2))
+        loss = across_crops(logits, wanted.chunk(2), _STUDENT_TEMPERATURE)
         parts = {'dino': loss, 'dino_chance': chance(config.prototypes, loss)}
         if mask is not None and wanted_patches is not None:
             student = self.head(tokens[:, self.encoder.trunk.prefix:][mask])
@@ -110,7 +110,8 @@ class Dino(Objective):
         if config.koleo_weight > 0.0:
             # Each view and camera on its own: the views of a picture are meant to be near.
             groups = pictures.unflatten(0, (2, -1, self.encoder.cameras)).transpose(1, 2)
-            parts['koleo'] = torch.stack([koleo(rows) for rows in groups.flatten(0, 1)]).mean()
+            parts['koleo'] = torch.stack([
+                koleo(rows, gather=world()[1] > 1) for rows in groups.flatten(0, 1)]).mean()
             loss = loss + config.koleo_weight * parts['koleo']
         return {'loss': loss, **parts}
 
@@ -189,14 +190,6 @@ class Dino(Objective):
     def teachers(self) -> dict[str, tuple[nn.Module, nn.Module]]:
         """Student and teacher."""
         return {'dino': (self.encoder, self.teacher.copies[0])}
-
-
-def _across(student: list[Tensor], teacher: tuple[Tensor, ...]) -> Tensor:
-    """Mean over all pairs of a teacher's crop and another crop of the student."""
-    return torch.stack([
-        assignment_entropy(seen, wanted, _STUDENT_TEMPERATURE)
-        for place, wanted in enumerate(teacher) for other, seen in enumerate(student)
-        if other != place]).mean()
 
 
 def _check(config: DinoConfig) -> None:

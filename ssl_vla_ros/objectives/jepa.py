@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import math
 
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest
+from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.losses.joint_embedding import normalised_l1, sketched_gaussian
 from ssl_vla_ros.losses.precision import full
 from ssl_vla_ros.networks.momentum import cosine_between, Momentum
@@ -214,7 +215,7 @@ class Jepa(Objective):
             return {'loss': error, 'jepa': error}
         directions = torch.randn(features.shape[1], self.config.directions, generator=generator,
                                  device=features.device)
-        spread = sketched_gaussian(full(features), directions)
+        spread = sketched_gaussian(full(features), directions, gather=world()[1] > 1)
         return {'loss': error + self.config.gaussian_weight * spread, 'jepa': error,
                 'jepa_gaussian': spread}
 
@@ -236,7 +237,7 @@ def _check(config: JepaConfig, shape: DataShape) -> None:
         value = getattr(config, name)
         if value not in known:
             raise ValueError(f'{name} is {value!r}, must be {" or ".join(known)}'
-                             f'{suggestion(value, known)}')
+                             f'{nearest(value, known)}')
     if not 0.0 <= config.momentum < 1.0:
         raise ValueError(f'momentum is {config.momentum}, must be at least 0 and below 1')
     if config.stride < 1 or config.directions < 1:

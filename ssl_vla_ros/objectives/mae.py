@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
 from ssl_vla_ros.losses.masked import masked_patch_mse, normalised_patches
 from ssl_vla_ros.networks.transformer import Block, sincos_positions
-from ssl_vla_ros.networks.trunk import PatchTrunk
+from ssl_vla_ros.networks.trunk import gather_tokens, PatchTrunk
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, DataShape, Objective
-from ssl_vla_ros.objectives.masking import random_patches
+from ssl_vla_ros.objectives.masking import places_of, random_patches
 import torch
 from torch import nn, Tensor
 
@@ -30,7 +30,7 @@ class MaskedAutoencoderConfig:
 
 
 class _Decoder(nn.Module):
-    """Visible tokens in their places, a learned token in the others: to pixels of every patch."""
+    """Visible tokens in their places, a learned token in the others: to pixels of these."""
 
     def __init__(self, cameras: int, rows: int, columns: int, patch: int, channels: int,
                  prefix: int, config: MaskedAutoencoderConfig) -> None:
@@ -46,8 +46,23 @@ class _Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.pixels = nn.Linear(width, patch * patch * 3)
 
-    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Patches (batch, patches, values) of class and visible tokens (batch, 1 + kept, ·)."""
+    def forward(self, tokens: Tensor, keep: Tensor, hidden: Tensor) -> Tensor:
+        """
+        Draw the hidden patches.
+
+        Parameters
+        ----------
+        tokens
+            (batch, prefix + kept, channels): class token and visible ones.
+        keep, hidden
+            (batch, kept) and (batch, hidden) patch numbers.
+
+        Returns
+        -------
+        Tensor
+            (batch, hidden, values): what no loss asks for is not drawn.
+
+        """
         known = self.embed(tokens)
         first, visible = known[:, :self.prefix], known[:, self.prefix:]
         position = self.get_buffer('position')
@@ -57,7 +72,7 @@ class _Decoder(nn.Module):
         grid = torch.cat([first, grid], dim=1)  # the class token's position embedding is zero
         for block in self.blocks:
             grid = block(grid)
-        found: Tensor = self.pixels(self.norm(grid[:, self.prefix:]))
+        found: Tensor = self.pixels(self.norm(gather_tokens(grid, hidden + self.prefix)))
         return found
 
 
@@ -90,6 +105,9 @@ class MaskedAutoencoder(Objective):
         keep, mask = random_patches(
             patches.shape[0], patches.shape[1], self.config.mask_ratio, generator, patches.device)
         tokens = self.encoder.each(PatchTrunk.visible, patches, keep)
-        drawn = self.decoder(tokens, keep)
-        target = normalised_patches(patches) if self.config.normalise_patches else patches
-        return {'loss': masked_patch_mse(drawn, target, mask)}
+        hidden = places_of(mask, mask.shape[1] - keep.shape[1])
+        drawn = self.decoder(tokens, keep, hidden)
+        target = gather_tokens(patches, hidden)
+        if self.config.normalise_patches:
+            target = normalised_patches(target)
+        return {'loss': masked_patch_mse(drawn, target, torch.ones_like(hidden, dtype=torch.bool))}

@@ -100,5 +100,13 @@ def block_patches(batch: int, rows: int, columns: int, ratio: float, generator: 
 
 def kept_of(mask: Tensor) -> Tensor:
     """Numbers (batch, kept) of the patches that a mask (batch, patches) shows, ascending."""
-    kept = int((~mask[0]).sum())
-    return mask.int().argsort(dim=1, stable=True)[:, :kept]
+    return places_of(~mask, int((~mask[0]).sum()))
+
+
+def places_of(chosen: Tensor, count: int) -> Tensor:
+    """
+    Numbers (batch, count) of the patches chosen by a mask (batch, patches), ascending.
+
+    Every sample must have ``count`` of them: that number is given so that the device is not asked.
+    """
+    return chosen.int().argsort(dim=1, descending=True, stable=True)[:, :count]

@@ -33,7 +33,8 @@ def joint_needs(needs: Mapping[str, Needs]) -> Needs:
     return Needs(
         frames=max(need.frames for need in every), stride=max([*strides.values(), 1]),
         actions=max(need.actions for need in every), state=any(need.state for need in every),
-        text=any(need.text for need in every), pairs=max(need.pairs for need in every))
+        text=any(need.text for need in every), episode=any(need.episode for need in every),
+        pairs=max(need.pairs for need in every))
 
 
 class Mix(Objective):
@@ -131,7 +132,7 @@ class Mix(Objective):
 def cut(batch: Batch, need: Needs, given: Needs, generator: torch.Generator) -> Batch:
     """Give a member of a mix the part of a batch that it asked for, and nothing else."""
     asked = {'state': need.state, 'actions': need.actions > 0, 'valid': need.actions > 0,
-             'instruction': need.text}
+             'instruction': need.text, 'episode': need.episode}
     found = {name: value for name, value in batch.items() if asked.get(name, True)}
     if given.frames > need.frames:
         if need.frames == 1 and not need.actions:

@@ -60,8 +60,9 @@ class MoCo(Objective):
         """Mean of both directions."""
         config = self.config
         views = torch.cat([view(batch['images'], config.views, generator) for _ in range(2)])
-        queries = self.projection(self.encoder.rows(views)).chunk(2)
+        # Keys first: what they take is free again before the queries fill the memory.
         keys = self._keys(views).chunk(2)
+        queries = self.projection(self.encoder.rows(views)).chunk(2)
         queue = self.get_buffer('queue').clone()
         loss = (queue_nce(queries[0], keys[1], queue, config.temperature)
                 + queue_nce(queries[1], keys[0], queue, config.temperature)) / 2

@@ -38,7 +38,7 @@ class R3MConfig:
 def r3m_needs(config: R3MConfig) -> Needs:
     """Say what a sample must hold."""
     return Needs(frames=config.frames, stride=config.stride, text=config.language_weight > 0.0,
-                 pairs=2)
+                 episode=True, pairs=2)
 
 
 class R3M(Objective):
@@ -46,9 +46,10 @@ class R3M(Objective):
     Near in time is near in features; progress towards the instruction can be read off.
 
     Batch: ``images`` uint8 (batch, frames, cameras, height, width, 3) and, with a language weight,
-    ``instruction`` (batch,). The loss is on the encoder's own features. Of each clip four frames
-    are used: a start, and i < j < k, the start never after i. The other video is another row of
-    the batch, drawn anew in each step.
+    ``instruction`` (batch,), and ``episode`` (batch,). The loss is on the encoder's own features.
+    Of each clip four frames are used: a start, and i < j < k, the start never after i. The other
+    video is another row of the batch, drawn anew in each step; where it is of the same episode,
+    the contrast with it is left out.
     """
 
     def __init__(self, shape: DataShape, config: R3MConfig, encoder: VisionEncoder) -> None:
@@ -85,33 +86,34 @@ class R3M(Objective):
         seen = view(images[order[:, None], places], config.views, generator)
         moments = full(self.encoder.rows(seen, chunk=config.chunk))
         start, early, middle, late = moments.unbind(dim=1)
-        time = time_contrast(early, middle, late)
+        episode = batch['episode'][order]
+        time = time_contrast(early, middle, late, episode)
         sparse = sparsity(moments.flatten(0, 1), config.sparsity, config.sparsity)
         parts = {'r3m_time': time, 'r3m_time_chance': chance(3, time), 'r3m_sparsity': sparse}
         loss = config.time_weight * time + sparse
         if config.language_weight > 0.0:
             numbers = batch['instruction'][order]
-            language = self._language(start, (early, middle, late), self.text(numbers), numbers)
+            same = (numbers == numbers.roll(1)) | (episode == episode.roll(1))
+            language = self._language(start, (early, middle, late), self.text(numbers), same)
             parts |= {'r3m_language': language}
             loss = loss + config.language_weight * language
         return {'loss': loss, **parts}
 
     def _language(self, start: Tensor, frames: tuple[Tensor, Tensor, Tensor], text: Tensor,
-                  numbers: Tensor) -> Tensor:
+                  same: Tensor) -> Tensor:
         """
         Cross-entropy of the later frame being further towards the instruction (equation 2).
 
         Wrong answers are the earlier frame, and the start and later frame of another video; that
-        one is left out where its instruction is the same: it is as right.
+        one is left out where it is ``same`` (batch,), of the same instruction: it is as right.
         """
         early, middle, late = frames
-        same = (numbers == numbers.roll(1))[:, None]
         losses = []
         for before, after in ((early, middle), (middle, late), (early, late)):
             right = self._score(start, after, text)
             other = self._score(start.roll(1, 0), after.roll(1, 0), text)
             scores = torch.cat([right, self._score(start, before, text),
-                                other.masked_fill(same, -torch.inf)], dim=1)
+                                other.masked_fill(same[:, None], -torch.inf)], dim=1)
             losses.append((scores.logsumexp(dim=1) - right[:, 0]).mean())
         return torch.stack(losses).mean()
 

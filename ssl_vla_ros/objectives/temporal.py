@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ssl_vla_ros.augment.temporal import temporal_crop
 from ssl_vla_ros.augment.views import view, ViewConfig
+from ssl_vla_ros.losses.gather import world
 from ssl_vla_ros.losses.precision import unit, without_autocast
 from ssl_vla_ros.losses.temporal import future_nce
 from ssl_vla_ros.networks.projection import check_parts, mixes_samples
@@ -28,6 +29,7 @@ class TemporalConfig:
     horizon: int = 3         # frames ahead, each 1 … horizon
     width: int = 128         # of features and of the GRU
     temperature: float = 0.1
+    order_weight: float = 0.0    # of the same loss among the moments of each clip alone
     chunk: int = 0           # frames computed at once (gradient caching); 0: all
     views: ViewConfig = field(default_factory=ViewConfig)
 
@@ -46,7 +48,8 @@ class Temporal(Objective):
     No statistics are shared over time (a backbone with batch normalisation is refused), and the
     GRU starts anew with each clip, which never crosses the end of an episode.
     ``temporal_right_k`` is the share of right answers, ``temporal_order_k`` the loss among the
-    moments of the same clip alone.
+    moments of the same clip alone: where it stays at its chance, the background is all that was
+    learned, and ``order_weight`` makes it count.
     """
 
     def __init__(self, shape: DataShape, config: TemporalConfig, encoder: VisionEncoder) -> None:
@@ -61,6 +64,8 @@ class Temporal(Objective):
             raise ValueError(f'frames is {config.frames}{cut}, must be at least horizon + 2 = '
                              f'{config.horizon + 2}: with fewer, no other moment of the same clip '
                              'is among the wrong answers, and the background tells clips apart')
+        if not config.order_weight >= 0.0:
+            raise ValueError(f'order_weight is {config.order_weight}, must be at least 0')
         if not config.temperature > 0.0:
             raise ValueError(f'temperature is {config.temperature}, must be above 0')
         trained = None if encoder.config.frozen else encoder.trunks
@@ -89,21 +94,27 @@ class Temporal(Objective):
         features = self.features(
             self.encoder.rows(seen, batch.get('state'), generator, config.chunk))
         context, _ = self.context(features)
-        losses: list[Tensor] = []
+        _, processes = world()
+        losses, orders = [], []
         parts: dict[str, Tensor] = {}
         for ahead, predict in enumerate(self.predict, start=1):
             expected, found = predict(context[:, :-ahead]), features[:, ahead:]
-            losses.append(future_nce(expected, found, config.temperature))
+            losses.append(future_nce(
+                expected, found, config.temperature, gather=processes > 1))
             parts[f'temporal_{ahead}'] = losses[-1]
-            parts[f'temporal_{ahead}_chance'] = chance(found.shape[0] * found.shape[1], found)
+            parts[f'temporal_{ahead}_chance'] = chance(
+                processes * found.shape[0] * found.shape[1], found)
             # Knowing the clip alone already costs less than guessing: this is what is left then.
-            parts[f'temporal_order_{ahead}'] = _order(expected, found, config.temperature)
+            orders.append(_order(expected, found, config.temperature))
+            parts[f'temporal_order_{ahead}'] = orders[-1].detach()
             parts[f'temporal_order_{ahead}_chance'] = chance(found.shape[1], found)
             parts[f'temporal_right_{ahead}'] = _right(expected, found)
-        return {'loss': torch.stack(losses).mean(), **parts}
+        loss = torch.stack(losses).mean()
+        if config.order_weight > 0.0:
+            loss = loss + config.order_weight * torch.stack(orders).mean()
+        return {'loss': loss, **parts}
 
 
-@torch.no_grad()
 @without_autocast
 def _order(expected: Tensor, found: Tensor, temperature: float) -> Tensor:
     """Cross-entropy to the right moment, of the moments of the same clip."""

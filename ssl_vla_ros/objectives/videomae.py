@@ -13,7 +13,7 @@ from ssl_vla_ros.networks.trunk import gather_tokens
 from ssl_vla_ros.networks.tubes import time_positions, TubeEncoder
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, DataShape, Needs, Objective
-from ssl_vla_ros.objectives.masking import random_patches
+from ssl_vla_ros.objectives.masking import places_of, random_patches
 import torch
 from torch import nn, Tensor
 
@@ -79,19 +79,11 @@ class VideoMAE(Objective):
         patches = self.tubes.patches(seen[:, 0].view(clips.shape))
         keep, mask = random_patches(
             len(patches), self._patches, config.mask_ratio, generator, patches.device)
-        tubes = self.tubes.length
         every = self.tubes.keep_of(keep)
-        tokens = self.embed(self.tubes(patches, every))
-        hidden = (~self._shown(every, tubes)).nonzero()[:, 1].view(len(patches), -1)
-        drawn = self._draw(tokens, every, hidden)
+        hidden = self.tubes.keep_of(places_of(mask, mask.shape[1] - keep.shape[1]))
+        drawn = self._draw(self.embed(self.tubes(patches, every)), every, hidden)
         target = self._targets(patches, hidden)
-        whole = torch.ones(hidden.shape, dtype=torch.bool, device=hidden.device)
-        return {'loss': masked_patch_mse(drawn, target, whole)}
-
-    def _shown(self, every: Tensor, tubes: int) -> Tensor:
-        shown = torch.zeros(len(every), tubes * self._patches, dtype=torch.bool,
-                            device=every.device)
-        return shown.scatter_(1, every, True)
+        return {'loss': masked_patch_mse(drawn, target, torch.ones_like(hidden, dtype=torch.bool))}
 
     def _draw(self, tokens: Tensor, keep: Tensor, hidden: Tensor) -> Tensor:
         """Pixels (n, hidden, values) of the hidden tubes alone."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import hashlib
 from typing import Any
 
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest, suggestion
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.timm_trunk import FRESH
 from ssl_vla_ros.networks.vision import VisionConfig, VisionEncoder
@@ -49,7 +49,7 @@ def read_members(config: TrainConfig, where: str) -> list[Member]:
         if spec is None:
             raise ConfigError(
                 f'{where}: objective is {name!r}, must be one of '
-                f'{", ".join(OBJECTIVES)}{suggestion(name, OBJECTIVES)}')
+                f'{", ".join(OBJECTIVES)}{nearest(name, OBJECTIVES)}')
         settings: Any = parse_dataclass(spec.settings, *_settings(config, name, where))
         try:
             needs = spec.needs(settings)
@@ -57,9 +57,23 @@ def read_members(config: TrainConfig, where: str) -> list[Member]:
             raise ConfigError(f'{where}: model: {error}') from error
         if config.network.proprioception and spec.state:
             needs = dataclasses.replace(needs, state=True)
+        _check_mirror(settings, needs, f'{where}: model.views.flip_share')
         members.append(Member(name, weight, spec, settings, needs))
     _check_together(config, members, where)
     return members
+
+
+def _check_mirror(settings: Any, needs: Needs, where: str) -> None:
+    """Refuse mirrored pictures beside actions, state or words, which nothing mirrors."""
+    share = getattr(getattr(settings, 'views', None), 'flip_share', 0.0)
+    beside = [what for what, wanted in (
+        ('actions', needs.actions > 0), ('state', needs.state), ('instructions', needs.text))
+        if wanted]
+    if share > 0.0 and beside:
+        raise ConfigError(
+            f'{where} is {share:g}: it mirrors the workspace, but not the {" and ".join(beside)} '
+            'that this objective sees beside the pictures, so that left would be taught as '
+            'right; set it to 0')
 
 
 def _settings(config: TrainConfig, name: str, where: str) -> tuple[Mapping[str, Any], str]:
@@ -173,7 +187,10 @@ def _load(encoder: VisionEncoder, state: Mapping[str, Tensor], source: str, wher
     try:
         encoder.load_state_dict(dict(state))
     except RuntimeError as error:
-        first = str(error).splitlines()
+        own = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        first = next(name for name in [*own, *given] if own.get(name) != given.get(name))
         raise ConfigError(
             f'{where}: network.init is {source!r}, whose encoder has another architecture '
-            f'({first[-1].strip()}); use the network settings of that run') from error
+            f'({first} is {given.get(first, "missing")} there and {own.get(first, "missing")} '
+            'here); use the network settings of that run') from error

@@ -53,6 +53,13 @@ class ClipSource:
     def __init__(self, dataset: Dataset, pictures: Pictures, episodes: Sequence[int],
                  needs: Needs, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1
                  ) -> None:
+        longest = max((dataset.lengths[episode] for episode in episodes), default=0)
+        span = (needs.frames - 1) * needs.stride + 1
+        if span > longest:
+            raise DatasetError(
+                f'a clip of {needs.frames} frames with stride {needs.stride} spans {span} rows, and '
+                f'the longest episode of the training split has {longest}; lower model.frames '
+                'or model.stride, or record longer episodes')
         self._clips = Clips(pictures, length=needs.frames, stride=needs.stride, episodes=episodes)
         if len(self._clips) < batch_size:
             raise DatasetError(
@@ -111,6 +118,9 @@ class ClipSource:
             rows = np.minimum(wanted, self._ends[first])
             batch['actions'] = torch.from_numpy(self._column('action')[rows])
             batch['valid'] = torch.from_numpy(rows == wanted)
+        if needs.episode:
+            batch['episode'] = torch.from_numpy(
+                self._dataset.episode_index[found.rows[:, 0]].astype(np.int64))
         if needs.text:
             batch['instruction'] = torch.from_numpy(self._instruction[found.rows[:, 0]])
         return batch

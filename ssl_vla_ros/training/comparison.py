@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 import statistics
 
+from ssl_vla_ros.contract import nearest
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.objectives import OBJECTIVES
 from ssl_vla_ros.training.config import TrainConfig
@@ -142,7 +143,7 @@ def compare_runs(paths: Sequence[str | Path], figure: str = FIGURE, *, ascending
     paths
         Directories of runs.
     figure
-        A figure of ``run.json`` that orders them.
+        A figure of ``run.json`` that orders them; ``probe.`` may be left out.
     ascending
         Whether less of it is better, as of an error.
 
@@ -164,11 +165,14 @@ def compare_runs(paths: Sequence[str | Path], figure: str = FIGURE, *, ascending
         row, cut = _read(place, place.name if alone else str(place))
         rows.append(row)
         told += [cut] if cut else []
-    if not any(figure in row.figures for row in rows):
-        known = sorted({name for row in rows for name in row.figures})
+    known = sorted({name for row in rows for name in row.figures})
+    if figure not in known and f'probe.{figure}' in known:
+        figure = f'probe.{figure}'  # as the table heads it
+    if figure not in known:
         raise ConfigError(
-            f'figure is {figure!r}, but no run has it; '
-            + (f'choose one of {", ".join(known)}' if known else 'no run has any: let one finish'))
+            f'figure is {figure!r}, but no run has it'
+            + (f'{nearest(figure, known)}; choose one of {", ".join(known)}' if known
+               else '; no run has any: let one finish'))
     kinds: dict[str, list[RunRow]] = {}
     for row in sorted(rows, key=lambda row: row.seed):
         kinds.setdefault(row.kind, []).append(row)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
-from ssl_vla_ros.contract import suggestion
+from ssl_vla_ros.contract import nearest, suggestion
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.vision import VisionConfig
 from ssl_vla_ros.yaml_text import load_yaml, yaml_problem
@@ -200,16 +200,16 @@ def check_config(config: TrainConfig, where: str) -> None:
     if config.features not in FEATURE_SOURCES:
         raise ConfigError(
             f'{where}: features is {config.features!r}, must be one of '
-            f'{", ".join(FEATURE_SOURCES)}{suggestion(config.features, FEATURE_SOURCES)}')
+            f'{", ".join(FEATURE_SOURCES)}{nearest(config.features, FEATURE_SOURCES)}')
     if config.pictures not in PICTURE_SOURCES:
         raise ConfigError(
             f'{where}: pictures is {config.pictures!r}, must be cache or stream'
-            f'{suggestion(config.pictures, PICTURE_SOURCES)}')
+            f'{nearest(config.pictures, PICTURE_SOURCES)}')
     for name, known in (('precision', PRECISIONS), ('strategy', STRATEGIES)):
         if getattr(config, name) not in known:
             raise ConfigError(
                 f'{where}: {name} is {getattr(config, name)!r}, must be one of '
-                f'{", ".join(known)}{suggestion(getattr(config, name), known)}')
+                f'{", ".join(known)}{nearest(getattr(config, name), known)}')
     if not 0.0 <= config.ema < 1.0:
         raise ConfigError(f'{where}: ema is {config.ema}, must be at least 0 and below 1')
     if not config.weights:
