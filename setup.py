@@ -40,7 +40,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed']},
+    package_data={NAME: ['py.typed', 'training/*.json']},
     data_files=data_files(),
     zip_safe=False,
     # What a robot needs beside ROS, and one of the extras cpu and gpu.

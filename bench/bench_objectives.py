@@ -37,7 +37,11 @@ SMALL = {
     'dino': ['model.local_size=32', 'model.local_crops=2'],
     'moco': ['model.queue=1024'],
     'clip': ['model.modalities=[image, text, action]'],
+    # The whole clip, as the others take it.
+    'temporal': ['model.crop=1.0'],
 }
+#: Names of the rows that ``probe`` puts beside a run.
+BASELINES = ('random encoder', 'PCA of pixels', 'proprioception')
 OBJECTIVES = ('simclr', 'moco', 'clip', 'mae', 'beit', 'videomae', 'temporal', 'r3m', 'dino',
               'jepa')
 
@@ -103,8 +107,22 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, fl
                 'objective', 'seed', 'beside', 'train_s'))):
             values = [row[key] for row in seen.values() if row.get(key) is not None]
             if values:
-                table[name][key] = (float(np.mean(values)), float(np.std(values)), len(values))
+                spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+                table[name][key] = (float(np.mean(values)), spread, len(values))
     return table
+
+
+def against_baselines(table: dict[str, dict[str, tuple[float, float, int]]]) -> list[str]:
+    """Say of every objective in which figures its mean beats a random encoder and pixels' PCA."""
+    lines = []
+    for name, row in table.items():
+        if name in BASELINES:
+            continue
+        better = [key for key, (mean, _, _) in row.items() if key not in ('train_s', 'std') and all(
+            key not in table.get(other, {}) or mean > table[other][key][0]
+            for other in BASELINES[:2])]
+        lines.append(f'{name:<16} {", ".join(better) or "beats them nowhere"}')
+    return lines
 
 
 def main() -> None:
@@ -133,6 +151,8 @@ def main() -> None:
         'episodes': options.episodes, 'steps': options.steps, 'seeds': options.seeds,
         'pictures_of_a_step': MOMENTS, 'network': NETWORK, 'rows': rows, 'table': table},
         indent=1) + '\n')
+    print('\nBetter than a random encoder and the PCA of pixels in:')
+    print('\n'.join(against_baselines(table)))
     print(f'\n{OUT / "objectives.json"}')
 
 

@@ -22,7 +22,8 @@ def add_training_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('--data', type=Path, required=True)
     part.add_argument('--out', type=Path, required=True, help="the run's directory")
     part.add_argument('overrides', nargs='*', metavar='key=value',
-                      help='such as steps=1000, network.backbone=resnet18, model.mask_ratio=0.6')
+                      help='such as steps=1000 network.vit.depth=6 model.mask_ratio=0.6: any key of the '
+                           'file, and those of docs/training.md')
     part = command(groups, 'probe', _probe, 'what can be read off an encoder, beside baselines')
     part.add_argument('run', type=Path)
     part.add_argument('--data', type=Path, required=True)
@@ -38,10 +39,9 @@ def add_training_commands(command: AddCommand, groups: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.places import own_file
     from ssl_vla_ros.training.config import load_train_config
     from ssl_vla_ros.training.train import train
-    config = load_train_config(own_file(options.config), options.overrides)
+    config = load_train_config(_find_config(options.config), options.overrides)
     run = train(config, options.data, options.out, where=str(options.config))
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))):
         return 0  # the first of several processes speaks for all
@@ -62,6 +62,21 @@ def _train(options: argparse.Namespace) -> int:
         print(f'  and {len(metrics) - _SHOWN} more figures in {run.path / "run.json"}')
     print(_after_training(config.title, options))
     return 0
+
+
+def _find_config(path: Path) -> Path:
+    """Find the file, the package's own included; a name alone gets the full one told."""
+    from ssl_vla_ros.errors import ConfigError, UserError
+    from ssl_vla_ros.places import own_file, share
+    found = own_file(path)
+    if found.exists():
+        return found
+    own = f'config/train/{path.stem}.yaml'
+    try:
+        share(own)
+    except UserError:
+        return found  # whoever reads it says best that it is not there
+    raise ConfigError(f'{path}: no such file; did you mean {own}?')
 
 
 def _after_training(objective: str, options: argparse.Namespace) -> str:

@@ -89,6 +89,7 @@ def test_wrong_words_are_answered_with_the_usage(
     (f'dataset info {EMPTY}', EMPTY),
     (f'train --config {NOWHERE} --data {EMPTY} --out OUT', 'config/train/ has examples'),
     (f'train --config {EMPTY} --data {EMPTY} --out OUT', 'cannot read it'),
+    (f'train --config mae --data {EMPTY} --out OUT', 'did you mean config/train/mae.yaml?'),
     (f'train --config {CONFIG} --data {NOWHERE} --out OUT', NOWHERE),
     (f'train --config {CONFIG} --data {EMPTY} --out OUT', EMPTY),
     (f'train --config {CONFIG} --data {EMPTY} --out OUT steps', 'write key=value'),

@@ -288,7 +288,8 @@ def test_statistics_are_of_the_training_split_alone(told: Told) -> None:
 def test_too_few_clips_are_refused_and_told(told: Told) -> None:
     with pytest.raises(DatasetError, match='batch_size is 62, but the training split has only 61'):
         told.source(batch_size=62)
-    with pytest.raises(DatasetError, match=r'a clip of 9 frames with stride 3 spans 25 rows, .* lower model\.frames'):
+    with pytest.raises(DatasetError, match=(
+            r'a clip of 9 frames with stride 3 spans 25 rows, .* lower model\.frames')):
         told.source(Needs(frames=9, stride=3), batch_size=1)
 
 

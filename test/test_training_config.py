@@ -27,6 +27,12 @@ def test_the_shipped_configurations_build(objective: str) -> None:
     build_objective(config, SHAPE, 'here')
 
 
+def test_the_shipped_mix_builds() -> None:
+    config = load_train_config(CONFIGS / 'mix.yaml')
+    assert config.weights == {'mae': 1.0, 'r3m': 0.5}
+    build_objective(config, SHAPE, 'here')
+
+
 def test_overrides_are_yaml_and_reach_into_nests() -> None:
     config = load_train_config(KEYPOINTS, [
         'steps=7', 'learning_rate=1e-3', 'encoder=some/run', 'model.keypoints=5',

@@ -57,9 +57,9 @@ class ClipSource:
         span = (needs.frames - 1) * needs.stride + 1
         if span > longest:
             raise DatasetError(
-                f'a clip of {needs.frames} frames with stride {needs.stride} spans {span} rows, and '
-                f'the longest episode of the training split has {longest}; lower model.frames '
-                'or model.stride, or record longer episodes')
+                f'a clip of {needs.frames} frames with stride {needs.stride} spans {span} rows, '
+                f'and the longest episode of the training split has {longest}; lower '
+                'model.frames or model.stride, or record longer episodes')
         self._clips = Clips(pictures, length=needs.frames, stride=needs.stride, episodes=episodes)
         if len(self._clips) < batch_size:
             raise DatasetError(

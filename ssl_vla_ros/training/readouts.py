@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,8 +131,8 @@ def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequ
     episodes
         (N,) episode of each row.
     generator
-        On the CPU. Draws weights, batches and inner split: the same one gives the same result on
-        as many threads. Torch's own generator is left alone.
+        On the CPU. Draws weights, batches and inner split: the same one gives the same result.
+        Torch's own generator is left alone.
     strength
         Of the ridge probe that it competes with.
 
@@ -147,7 +148,7 @@ def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequ
         width = _WIDEST // 2
         inputs = inputs @ (torch.randn(inputs.shape[1], width, generator=generator) / width**0.5)
     # A caller may have turned gradients off, as one does around an encoder.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), _one_thread():
         error, hidden = _fit(inputs, _standardised(targets, train), fit, check, test, generator)
     spread = np.square((targets[check] - mean) / _scale(targets[train])).mean(axis=0)
     (linear,) = _ridge(features, targets, fit, check, [strength])
@@ -157,6 +158,22 @@ def mlp_r2(features: Array, targets: Array, train: Rows, test: Rows, names: Sequ
     wins = error < _BETTER * np.minimum(linear_error, spread)
     predicted[:, wins] = (hidden * _scale(targets[train]) + mean)[:, wins]
     return explained(predicted, targets[test], names)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """
+    Work in one thread: steps this small cost others more to meet than to take part in.
+
+    On a machine with other work, two threads that wait for each other in every layer took 20
+    times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _inner_split(train: Rows, episodes: Rows, generator: torch.Generator) -> tuple[Rows, Rows]:
