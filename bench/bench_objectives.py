@@ -41,6 +41,7 @@ SMALL = {
     'temporal': ['model.crop=1.0'],
 }
 #: Names of the rows that ``probe`` puts beside a run.
+SKIPPED = ('train_s', 'std')
 BASELINES = ('random encoder', 'PCA of pixels', 'proprioception')
 OBJECTIVES = ('simclr', 'moco', 'clip', 'mae', 'beit', 'videomae', 'temporal', 'r3m', 'dino',
               'jepa')
@@ -118,7 +119,7 @@ def against_baselines(table: dict[str, dict[str, tuple[float, float, int]]]) -> 
     for name, row in table.items():
         if name in BASELINES:
             continue
-        better = [key for key, (mean, _, _) in row.items() if key not in ('train_s', 'std') and all(
+        better = [key for key, (mean, _, _) in row.items() if key not in SKIPPED and all(
             key not in table.get(other, {}) or mean > table[other][key][0]
             for other in BASELINES[:2])]
         lines.append(f'{name:<16} {", ".join(better) or "beats them nowhere"}')

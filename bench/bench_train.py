@@ -105,28 +105,47 @@ def augment_fraction(turns: int) -> float:
     return statistics.median(seconds(augment, 2) / seconds(step, 1) for _ in range(turns))
 
 
-def process_speedup(folder: Path) -> float:
-    """Measure what two processes of one thread each do, over what one does."""
+def process_speedup(folder: Path) -> dict[str, float]:
+    """
+    Measure what two processes of one thread each do, over what one does.
+
+    Beside it, what two processes do that know nothing of each other, with half of the batch each:
+    more than that, this machine does not give two of them.
+    """
     from sim_dataset import sim_dataset
     data = sim_dataset(folder / 'data', 12).path
-    rates = []
-    for count in (1, 2):
-        run = folder / f'processes_{count}'
+    split = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node',
+             '2']
+    alone, = rates_of([[sys.executable]], 64, data, folder)
+    together, = rates_of([split], 64, data, folder)
+    apart = rates_of([[sys.executable]] * 2, 32, data, folder)
+    return {'two_process_speedup': together / alone, 'two_strangers_speedup': sum(apart) / alone}
+
+
+def rates_of(launchers: Sequence[Sequence[str]], batch: int, data: Path, folder: Path
+             ) -> list[float]:
+    """Train at once by each launcher; samples/s of each."""
+    begun = []
+    for place, launcher in enumerate(launchers):
+        run = folder / f'processes_{place}'
         subprocess.run(['rm', '-rf', str(run)], check=True)
-        launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone',
-                    '--nproc-per-node', str(count)] if count > 1 else [sys.executable]
-        subprocess.run(
+        begun.append((run, subprocess.Popen(
             [*launcher, '-m', 'ssl_vla_ros.cli', 'train', '--config',
              str(ROOT / 'config' / 'train' / 'mae.yaml'), '--data', str(data), '--out', str(run),
-             'steps=12', 'batch_size=64', 'threads=1', 'probe_every=0', 'log_every=1',
+             'steps=24', f'batch_size={batch}', 'threads=1', 'probe_every=0', 'log_every=1',
              'precision=32-true', 'warmup_steps=1', 'network.vit.patch=16',
              'network.vit.depth=12', 'checkpoint_every=1000'],
-            check=True, capture_output=True, cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'})))
+    rates = []
+    for run, process in begun:
+        if process.wait():
+            raise SystemExit(f'{run}: the training ended with {process.returncode}')
         lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
         # From the third step on: the first ones build what is kept.
         ended = [step['samples_per_s'] for step in lines if 'samples_per_s' in step]
         rates.append((len(ended) - 2) / (len(ended) / ended[-1] - 2 / ended[1]))
-    return rates[1] / rates[0]
+    return rates
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -172,11 +191,11 @@ def main() -> None:
             values['memory_ratio'] for values in found.values())
         result['detail'][objective] = found
     result['augment_fraction'] = augment_fraction(options.turns)
-    result['two_process_speedup'] = process_speedup(OUT.parent)
+    result |= process_speedup(OUT.parent)
     result |= gpu_figures()
     print('\n' + table(rows))
-    for key in ('augment_fraction', 'two_process_speedup', 'mfu_mae_vit_b_224',
-                'data_wait_fraction'):
+    for key in ('augment_fraction', 'two_process_speedup', 'two_strangers_speedup',
+                'mfu_mae_vit_b_224', 'data_wait_fraction'):
         print(f'{key:<22} {result[key]:.3f}' if result.get(key) is not None
               else f'{key:<22} not measured: there is no GPU')
     OUT.parent.mkdir(parents=True, exist_ok=True)

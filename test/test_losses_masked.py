@@ -73,3 +73,14 @@ def test_the_loss_is_float32_under_half_precision() -> None:
     half = torch.zeros(1, 2, 3, dtype=torch.bfloat16)
     loss = masked_patch_mse(half, half + 0.1, torch.ones(1, 2, dtype=torch.bool))
     assert loss.dtype == torch.float32
+
+
+def test_without_a_mask_all_that_is_given_counts() -> None:
+    torch.manual_seed(0)
+    drawn, target = torch.randn(2, 5, 12), torch.randn(2, 5, 12)
+    every = masked_patch_mse(drawn, target, torch.ones(2, 5, dtype=torch.bool))
+    assert float(masked_patch_mse(drawn, target)) == pytest.approx(float(every), abs=1e-6)
+    with pytest.raises(ValueError, match='do not fit together'):
+        masked_patch_mse(drawn, target[:, 1:])
+    half = masked_patch_mse(drawn.bfloat16(), target.bfloat16())
+    assert half.dtype == torch.float32

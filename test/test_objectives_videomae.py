@@ -105,7 +105,7 @@ def test_nine_tenths_are_hidden_unless_told_otherwise_as_many_in_every_sample() 
 
 def test_hidden_tubes_change_the_target_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[Tensor, Tensor]] = []
-    monkeypatch.setattr(videomae, 'masked_patch_mse', lambda drawn, target, mask: (
+    monkeypatch.setattr(videomae, 'masked_patch_mse', lambda drawn, target: (
         compared.append((drawn, target)), drawn.mean())[1])
     objective, images = made(mask_ratio=0.75), noise(3)
     keep = kept_by(objective, images)
@@ -161,7 +161,7 @@ def test_the_check_of_places_sees_time_on_the_waves_of_the_rows() -> None:
 def targets_of(objective: VideoMAE, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     compared: list[Tensor] = []
     with monkeypatch.context() as patch:
-        patch.setattr(videomae, 'masked_patch_mse', lambda drawn, target, mask: (
+        patch.setattr(videomae, 'masked_patch_mse', lambda drawn, target: (
             compared.append(target), drawn.mean())[1])
         objective({'images': images}, dice())
     return compared[0]

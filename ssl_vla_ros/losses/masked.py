@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ssl_vla_ros.losses.precision import full, without_autocast
 from ssl_vla_ros.losses.regression import masked_mean
 from torch import Tensor
@@ -18,9 +20,7 @@ def normalised_patches(patches: Tensor) -> Tensor:
     The variance is the unbiased one, and 1e-6 is added before the root ("Masked Autoencoders", He
     et al., 2022, section 3, as its authors' code has it).
     """
-    rows = full(patches)
-    mean = rows.mean(dim=-1, keepdim=True)
-    return (rows - mean) / (rows.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return _normalised(full(patches), -1, lambda variance: (variance + 1e-6).rsqrt())
 
 
 @without_autocast
@@ -31,13 +31,18 @@ def normalised_tubes(tubes: Tensor) -> Tensor:
     Not as MAE does it: 1e-6 is added after the root ("VideoMAE", Tong et al., 2022, as its
     authors' code has it). The variance is the unbiased one.
     """
-    rows = full(tubes)
-    mean = rows.mean(dim=-2, keepdim=True)
-    return (rows - mean) / (rows.var(dim=-2, keepdim=True).sqrt() + 1e-6)
+    return _normalised(full(tubes), -2, lambda variance: (variance.sqrt() + 1e-6).reciprocal())
+
+
+def _normalised(rows: Tensor, dim: int, scale: Callable[[Tensor], Tensor]) -> Tensor:
+    # Not by Tensor.var, whose single pass takes several times as long on a CPU.
+    centred = rows - rows.mean(dim=dim, keepdim=True)
+    variance = centred.square().sum(dim=dim, keepdim=True) / (rows.shape[dim] - 1)
+    return centred * scale(variance)
 
 
 @without_autocast
-def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     Mean squared error over the masked patches alone.
 
@@ -46,7 +51,7 @@ def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor
     prediction, target
         (batch, patches, values).
     mask
-        (batch, patches) bool, true where the patch was hidden.
+        (batch, patches) bool, true where the patch was hidden; None: only hidden ones are given.
 
     Raises
     ------
@@ -54,10 +59,13 @@ def masked_patch_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor
         If the shapes do not fit, or nothing is masked.
 
     """
-    if prediction.shape != target.shape or mask.shape != prediction.shape[:-1]:
-        raise ValueError(
-            f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)} and mask '
-            f'{tuple(mask.shape)} do not fit together')
+    if prediction.shape != target.shape or (
+            mask is not None and mask.shape != prediction.shape[:-1]):
+        said = '' if mask is None else f' and mask {tuple(mask.shape)}'
+        raise ValueError(f'prediction {tuple(prediction.shape)}, target {tuple(target.shape)}'
+                         f'{said} do not fit together')
+    if mask is None:
+        return functional.mse_loss(full(prediction), full(target))
     error = (full(prediction) - full(target)).square().mean(-1)
     return masked_mean(error, mask, 'patch is masked')
 

@@ -38,7 +38,10 @@ def patchify(pictures: Tensor, patch: int) -> Tensor:
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (batch, kept, width) at ``index`` (batch, kept) of tokens (batch, all, width)."""
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    # Rows as a whole: ``gather`` goes number by number.
+    first = tokens.shape[1] * torch.arange(len(tokens), device=index.device)
+    rows = tokens.flatten(0, 1).index_select(0, (index + first[:, None]).flatten())
+    return rows.unflatten(0, index.shape)
 
 
 class Trunk(nn.Module):

@@ -110,4 +110,4 @@ class MaskedAutoencoder(Objective):
         target = gather_tokens(patches, hidden)
         if self.config.normalise_patches:
             target = normalised_patches(target)
-        return {'loss': masked_patch_mse(drawn, target, torch.ones_like(hidden, dtype=torch.bool))}
+        return {'loss': masked_patch_mse(drawn, target)}

@@ -83,7 +83,7 @@ class VideoMAE(Objective):
         hidden = self.tubes.keep_of(places_of(mask, mask.shape[1] - keep.shape[1]))
         drawn = self._draw(self.embed(self.tubes(patches, every)), every, hidden)
         target = self._targets(patches, hidden)
-        return {'loss': masked_patch_mse(drawn, target, torch.ones_like(hidden, dtype=torch.bool))}
+        return {'loss': masked_patch_mse(drawn, target)}
 
     def _draw(self, tokens: Tensor, keep: Tensor, hidden: Tensor) -> Tensor:
         """Pixels (n, hidden, values) of the hidden tubes alone."""
