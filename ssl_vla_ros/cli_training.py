@@ -22,8 +22,8 @@ def add_training_commands(command: AddCommand, groups: Any) -> None:
     part.add_argument('--data', type=Path, required=True)
     part.add_argument('--out', type=Path, required=True, help="the run's directory")
     part.add_argument('overrides', nargs='*', metavar='key=value',
-                      help='such as steps=1000 network.vit.depth=6 model.mask_ratio=0.6: any key of the '
-                           'file, and those of docs/training.md')
+                      help='such as steps=1000 network.vit.depth=6 model.mask_ratio=0.6: any key '
+                           'of the file, and those of docs/training.md')
     part = command(groups, 'probe', _probe, 'what can be read off an encoder, beside baselines')
     part.add_argument('run', type=Path)
     part.add_argument('--data', type=Path, required=True)

@@ -25,7 +25,7 @@ import yaml
 __all__ = [
     'ActionLimit', 'Camera', 'Contract', 'ExtraTopic', 'IMAGE_TYPES', 'JointLimit', 'Limits',
     'STREAM_TYPES', 'Stream', 'Sync', 'UNSTAMPED_TYPES', 'load_contract', 'parse_contract',
-    'require_compatible', 'suggestion']
+    'nearest', 'require_compatible', 'suggestion']
 
 #: Message types a stream of numbers may have, and the fields that may be read from each.
 STREAM_TYPES: Mapping[str, tuple[str, ...]] = {

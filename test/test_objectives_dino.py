@@ -368,7 +368,7 @@ def test_a_convolutional_backbone_works_without_patches() -> None:
     objective = made(network, ibot_weight=0.0)
     assert not hasattr(objective, 'hidden')
     parts = objective({'images': scenes(BATCH)}, dice())
-    assert set(parts) == {'loss', 'dino', 'dino_chance', 'koleo'}
+    assert set(parts) == {'loss', 'dino', 'dino_chance', 'dino_prototypes_used', 'koleo'}
     parts['loss'].backward()
     first = next(objective.encoder.trunk.parameters())
     assert first.grad is not None and bool(first.grad.abs().sum() > 0)

@@ -13,7 +13,7 @@ import pytest
 from ssl_vla_ros.losses.contrastive import nt_xent
 from ssl_vla_ros.losses.distillation import assignment_entropy, centred_assignments
 from ssl_vla_ros.training.collapse import CollapseWatch
-from ssl_vla_ros.training.probes import probe, ProbeResult
+from ssl_vla_ros.training.probes import probe, ProbeResult, spread_of
 from tiny_training import draw
 import torch
 from torch import nn, Tensor
@@ -182,7 +182,12 @@ def test_a_loss_is_judged_after_the_warm_up_and_only_if_all_looks_are_at_chance(
             step, {'loss': 5.0 + loss, 'moco': loss, 'moco_chance': chance})]
     assert told([chance] * 6) == [3]
     assert told([chance] * 6, warmup=2) == [5]
-    assert told([1.5 * chance] * 6) == [3], 'worse than chance is no better'
+    assert told([1.019 * chance] * 6) == [3], 'worse than chance is no better'
+    assert told([1.05 * chance] * 6) == [], 'healthy self-distillation stays there for long'
+    assert told([chance * share for share in (1.02, 1.015, 1.005, 0.995, 0.985, 0.9)]) == [], \
+        'a loss on its way down passes by chance'
+    assert told([chance * share for share in (0.97, 0.985, 0.995, 1.005, 1.05, 1.1)]) == [], \
+        'and so does one on its way up'
     assert told([0.985 * chance] * 6) == [3]
     assert told([0.975 * chance] * 6) == []
     assert told([chance, chance, 0.9 * chance] * 4) == []
@@ -196,11 +201,62 @@ def test_a_loss_is_judged_after_the_warm_up_and_only_if_all_looks_are_at_chance(
         watch.observe_parts(2, {'loss': 4.0, 'moco_chance': chance})
 
 
-@pytest.mark.parametrize(('warmup', 'patience', 'margin'), [(-1, 1, 0.02), (0, 0, 0.02),
-                                                            (0, 1, 1.0), (0, 1, math.nan)])
-def test_a_watch_that_cannot_work_is_refused(warmup: int, patience: int, margin: float) -> None:
+@pytest.mark.parametrize(('steps', 'first'), [
+    (40, 40), (60, 50), (100, 70), (300, 150), (500, 175), (800, 220), (20_000, 3100)])
+def test_a_loss_that_stays_at_chance_is_told_in_a_run_of_any_length(steps: int, first: int
+                                                                    ) -> None:
+    watch, chance, told = CollapseWatch.of_run(steps, warmup_steps=100), math.log(64), []
+    for step in range(1, steps + 1):
+        if step % watch.every == 0 and watch.observe_parts(
+                step, {'moco': chance, 'moco_chance': chance}):
+            told.append(step)
+    assert told == [first]
+
+
+@pytest.mark.parametrize('steps', [6, 39, 100, 800])
+def test_a_loss_that_leaves_chance_in_the_first_half_of_a_short_run_is_not_told(steps: int
+                                                                                ) -> None:
+    watch, chance = CollapseWatch.of_run(steps, warmup_steps=2), math.log(64)
+    for step in range(1, steps + 1):
+        loss = chance if step <= min(100, steps // 2) + 15 else 0.9 * chance
+        assert watch.observe_parts(step, {'moco': loss, 'moco_chance': chance}) == []
+
+
+def test_assignments_that_are_all_the_same_are_told() -> None:
+    """Their loss is 0, as if all were learned, and their level of chance may be, too."""
+    def told(used: list[float]) -> list[int]:
+        watch = CollapseWatch(warmup=1, patience=3)
+        return [step for step, value in enumerate(used, start=1) if watch.observe_parts(
+            step, {'beit': 0.0, 'beit_chance': math.log(value), 'beit_words_used': value})]
+    assert told([1.0] * 6) == [4]
+    assert told([1.2] * 6) == [4]
+    assert told([1.0, 1.0, 1.0, 1.3, 1.0, 1.0, 1.4]) == []
+    assert told([1.3] * 6) == []
+
+
+@pytest.mark.parametrize(('warmup', 'patience', 'margin', 'every'), [
+    (-1, 1, 0.02, 1), (0, 0, 0.02, 1), (0, 1, 1.0, 1), (0, 1, math.nan, 1), (0, 1, 0.02, 0)])
+def test_a_watch_that_cannot_work_is_refused(warmup: int, patience: int, margin: float,
+                                             every: int) -> None:
     with pytest.raises(ValueError, match='they must be'):
-        CollapseWatch(warmup, patience, margin)
+        CollapseWatch(warmup, patience, margin, every)
+
+
+def test_what_is_trained_is_told_between_probes_once_for_each_cause() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 8))
+    watch = CollapseWatch(warmup=0)
+    sound, still = spread_of(rows), spread_of(np.ones((40, 8)))
+    line = spread_of(rows[:, :1] * np.arange(8.0))
+    assert watch.observe_features(1, {'rows': sound, 'class_token': sound}) == []
+    (told,) = watch.observe_features(2, {'rows': still, 'class_token': sound})
+    assert told.startswith('collapse at step 2: rows: what objectives train is constant')
+    (told,) = watch.observe_features(3, {'rows': still, 'class_token': line})
+    assert told.startswith('collapse at step 3: class token: what objectives train varies in one')
+    assert watch.observe_features(4, {'rows': still, 'class_token': line}) == []
+    assert line.metrics('rows') == {'probe.rows_std': line.std,
+                                    'probe.rows_effective_rank': pytest.approx(1.0)}
+    # Three moments can vary in two directions only: to vary in one tells nothing.
+    assert spread_of(rows[:3, :1] * np.arange(8.0)).causes('rows') == {}
 
 
 def trained(follow: float | None, steps: int = 3) -> list[str]:

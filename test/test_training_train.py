@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,20 @@ from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
 from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.objectives.behaviour_cloning import BehaviourCloning
-from ssl_vla_ros.training.batches import WindowSource
+from ssl_vla_ros.training import train as training
+from ssl_vla_ros.training.batches import StepDataset, WindowSource
 from ssl_vla_ros.training.checkpoint import load_nested
 from ssl_vla_ros.training.clip_source import ClipSource
+from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.features import encode_rows, encoder_digest, feature_table
+from ssl_vla_ros.training.launched import Launched
 from ssl_vla_ros.training.runs import exclusive, open_run, Run
 from ssl_vla_ros.training.signals import terminate_as_interrupt
 from ssl_vla_ros.training.train import train
 from ssl_vla_ros.training.workspace import cache_directory, make_workspace
 from tiny_training import CONFIGS, small_config, small_words, write_toy
 import torch
+from torch.utils.data import DataLoader
 
 STEPS, STOP = 40, 20
 
@@ -170,10 +175,10 @@ def test_a_finished_run_is_returned_and_its_files_stay(data: Path, encoder_run: 
 def test_another_configuration_or_dataset_is_refused_untouched(
         data: Path, encoder_run: Run, tmp_path: Path) -> None:
     before = files(encoder_run.path)
-    with pytest.raises(ConfigError, match=r'run\.json: config_digest is .* another config'):
+    with pytest.raises(ConfigError, match=r'run\.json: .* another config .seed was 0, is 1'):
         train(small_config('keypoints', seed=1), data, encoder_run.path, quiet=True)
     write_toy(tmp_path / 'other', first_seed=50)
-    with pytest.raises(ConfigError, match='dataset_digest is .* another dataset'):
+    with pytest.raises(ConfigError, match='another dataset .dataset_digest was'):
         train(small_config('keypoints'), tmp_path / 'other', encoder_run.path, quiet=True)
     assert files(encoder_run.path) == before
 
@@ -316,3 +321,36 @@ def test_a_head_imitates_successes_alone_and_says_what_it_is_not_judged_on(tmp_p
     write_toy(nothing, failures=train_split)
     with pytest.raises(DatasetError, match='none of 4 episodes of the training split is marked'):
         train(config, nothing, tmp_path / 'other', quiet=True)
+
+
+def test_batches_that_other_processes_make_ahead_are_the_same(
+        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config('simclr')
+    here = train(config, data, tmp_path / 'here', quiet=True)
+    asked: list[int] = []
+
+    def ahead(steps: StepDataset, _: TrainConfig, __: Launched) -> DataLoader[Any]:
+        asked.append(2)
+        return DataLoader(steps, batch_size=None, num_workers=2, prefetch_factor=4)
+    monkeypatch.setattr(training, '_loader', ahead)
+    there = train(config, data, tmp_path / 'there', quiet=True)
+    assert asked == [2]
+    assert (here.path / 'model.safetensors').read_bytes() == (
+        there.path / 'model.safetensors').read_bytes()
+
+
+def test_settings_that_do_little_are_told(data: Path, tmp_path: Path) -> None:
+    config = small_config('keypoints', warmup_steps=100, held_out_fraction=0.1)
+    with pytest.warns(UserWarning) as told:
+        train(config, data, tmp_path / 'run')
+    said = '\n'.join(str(warning.message) for warning in told)
+    assert f'warmup_steps is 100 and steps is {config.steps}: the learning rate never' in said
+    assert '1 of 6 episodes are held out' in said
+    assert 'R²' not in said.replace('what the probes', ''), 'one episode calls nothing collapsed'
+
+
+def test_a_dataset_is_no_directory_for_a_run(data: Path) -> None:
+    before = sorted(data.rglob('*'))
+    with pytest.raises(ConfigError, match='and no run; give a new or an empty directory as --out'):
+        train(small_config('keypoints'), data, data, quiet=True)
+    assert sorted(data.rglob('*')) == before

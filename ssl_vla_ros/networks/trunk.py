@@ -41,7 +41,8 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     # Rows as a whole: ``gather`` goes number by number.
     first = tokens.shape[1] * torch.arange(len(tokens), device=index.device)
     rows = tokens.flatten(0, 1).index_select(0, (index + first[:, None]).flatten())
-    return rows.unflatten(0, index.shape)
+    found: Tensor = rows.unflatten(0, index.shape)
+    return found
 
 
 class Trunk(nn.Module):

@@ -64,7 +64,7 @@ class Dino(Objective):
     Batch: ``images`` uint8 (batch, cameras, height, width, 3). Every camera's picture is a sample.
     The teacher sees two large crops; the student sees these, with blocks of patches hidden, and
     small ones. For hidden patches it learns the teacher's assignment of that patch (iBOT). A
-    collapse shows as a loss of ln K.
+    collapse shows as a loss of ln K, or as ``dino_prototypes_used`` near 1.
     """
 
     def __init__(self, shape: DataShape, config: DinoConfig, encoder: VisionEncoder) -> None:
@@ -100,7 +100,9 @@ class Dino(Objective):
                 self.encoder, self.encoder.all_tokens(self._local(images, generator))))
             logits += local.chunk(config.local_crops)
         loss = across_crops(logits, wanted.chunk(2), _STUDENT_TEMPERATURE)
-        parts = {'dino': loss, 'dino_chance': chance(config.prototypes, loss)}
+        parts = {'dino': loss, 'dino_chance': chance(config.prototypes, loss),
+                 'dino_prototypes_used': torch.special.entr(
+                     wanted.float().mean(dim=0)).sum().exp()}
         if mask is not None and wanted_patches is not None:
             student = self.head(tokens[:, self.encoder.trunk.prefix:][mask])
             parts['ibot'] = assignment_entropy(

@@ -10,10 +10,16 @@ import torch
 from torch import nn, Tensor
 from torch.distributed.tensor import distribute_tensor, DTensor
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class WeightAverage:
     """
     Average of the trainable parameters of a module, in full precision.
+
+    The running statistics of batch normalisation belong to the weights before them, so they are
+    averaged, too. Other buffers are not: a queue of keys or a teacher's centre has its own rule,
+    and its average would be neither old nor new.
 
     The first steps count less than the decay says, so that the average does not begin as the
     random weights: the decay is at most (1 + n) / (10 + n) after n steps.
@@ -26,7 +32,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def follow(self, module: nn.Module) -> None:
-        """Move towards the module's parameters."""
+        """Move towards the module's parameters and statistics."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for name, value in _trained(module):
@@ -41,7 +47,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def put_into(self, module: nn.Module) -> None:
-        """Set the module's parameters to the average; before the first step, leave them."""
+        """Set the module's tensors to the average; before the first step, leave them."""
         values = self.state()['values']
         assert isinstance(values, dict)
         for name, value in _trained(module):
@@ -62,5 +68,19 @@ class WeightAverage:
         self._values = {name: value.clone() for name, value in values.items()}
 
 
-def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, value) for name, value in module.named_parameters() if value.requires_grad]
+def _trained(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters that are trained, and running statistics of the layers among them."""
+    found: list[tuple[str, Tensor]] = [
+        (name, value) for name, value in module.named_parameters() if value.requires_grad]
+    layers = dict(module.named_modules())
+    for path, layer in layers.items():
+        if not isinstance(layer, _BATCH_NORMS):
+            continue
+        # Without a scale of its own, a layer is trained or frozen as what stands around it.
+        around = path
+        while around and next(layers[around].parameters(), None) is None:
+            around = around.rpartition('.')[0]
+        if any(value.requires_grad for value in layers[around].parameters()):
+            found += [(f'{path}.{name}' if path else name, value)
+                      for name, value in layer.named_buffers() if value.is_floating_point()]
+    return found

@@ -22,16 +22,57 @@ from ssl_vla_ros.training.retrieval import temporal_retrieval
 import torch
 
 __all__ = ['choose_strength', 'effective_rank', 'mlp_r2', 'probe', 'ProbeResult', 'rank_me',
-           'ridge_r2', 'temporal_retrieval']
+           'ridge_r2', 'Spread', 'spread_of', 'temporal_retrieval']
 
 #: Mean deviation of the features below which they carry nothing that a head can use.
 COLLAPSED_STD = 1e-4
 #: Features that use fewer directions than this, of more than two, are called collapsed.
 COLLAPSED_RANK = 1.5
+#: Fewer held-out episodes than these say too little to call features collapsed by their R².
+FEWEST_EPISODES = 3
 #: Features that explain less of the state than this, on held-out episodes, are called collapsed.
 COLLAPSED_R2 = 0.05
 #: Rows that ranks are taken of, at most.
 _MOST = 2048
+
+
+@dataclass(frozen=True)
+class Spread:
+    """
+    How far, and in how many directions, features vary from moment to moment.
+
+    Attributes
+    ----------
+    std
+        Mean deviation of a feature.
+    effective_rank
+        Directions in use.
+    most
+        Directions that could be in use: the width, or one less than the moments.
+
+    """
+
+    std: float
+    effective_rank: float
+    most: int
+
+    def causes(self, name: str) -> dict[str, str]:
+        """Return why features of that name are called collapsed, a sentence by cause."""
+        words = name.replace('_', ' ')
+        if self.std < COLLAPSED_STD:
+            return {f'constant {name}': (
+                f'{words}: what objectives train is constant: its mean deviation on held-out rows '
+                f'is {self.std:.2g} (below {COLLAPSED_STD:g})')}
+        if self.most > 2 and self.effective_rank < COLLAPSED_RANK:
+            return {f'rank {name}': (
+                f'{words}: what objectives train varies in one direction: its effective rank is '
+                f'{self.effective_rank:.2f} (below {COLLAPSED_RANK:g}) of {self.most}')}
+        return {}
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return deviation and rank by the names they have in ``metrics.jsonl``."""
+        return {f'probe.{name}_std': self.std,
+                f'probe.{name}_effective_rank': self.effective_rank}
 
 
 @dataclass(frozen=True)
@@ -52,6 +93,10 @@ class ProbeResult:
         fitted.
     retrieval
         Kendall's tau of the alignment in time, 0 for chance; NaN if it was not measured.
+    trained
+        Spread of what objectives train: the readout may vary although these do not.
+    held_out
+        Episodes that R² was measured on; 0 where that is unknown.
 
     """
 
@@ -62,6 +107,8 @@ class ProbeResult:
     r2: Mapping[str, float]
     mlp_r2: Mapping[str, float] = field(default_factory=dict)
     retrieval: float = math.nan
+    trained: Mapping[str, Spread] = field(default_factory=dict)
+    held_out: int = 0
 
     @property
     def mean_r2(self) -> float:
@@ -89,12 +136,14 @@ class ProbeResult:
             # The rest follows from it.
             return {'constant': 'the features are constant: their mean deviation on held-out rows '
                                 f'is {self.feature_std:.2g} (below {COLLAPSED_STD:g})'}
-        found = {}
+        found = {cause: sentence for name, spread in self.trained.items()
+                 for cause, sentence in spread.causes(name).items()}
         if self.width > 2 and self.effective_rank < COLLAPSED_RANK:
             found['rank'] = (f'the features vary in one direction: their effective rank is '
                              f'{self.effective_rank:.2f} (below {COLLAPSED_RANK:g}), their width '
                              f'{self.width}')
-        if self.median_r2 < COLLAPSED_R2:
+        # Within one episode most targets hardly vary, and R² says nothing.
+        if self.median_r2 < COLLAPSED_R2 and not 0 < self.held_out < FEWEST_EPISODES:
             found['unreadable'] = (
                 'next to nothing can be read off the features linearly: the median R² to '
                 f'{len(self.r2)} targets on held-out episodes is {self.median_r2:.2f} (below '
@@ -115,6 +164,8 @@ class ProbeResult:
             'probe.mean_mlp_r2': self.mean_mlp_r2, 'probe.retrieval': self.retrieval}
         values |= {f'probe.r2.{name}': value for name, value in self.r2.items()}
         values |= {f'probe.mlp_r2.{name}': value for name, value in self.mlp_r2.items()}
+        for name, spread in self.trained.items():
+            values |= spread.metrics(name)
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -176,9 +227,15 @@ def effective_rank(features: Array) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def spread_of(features: Array) -> Spread:
+    """Deviation and effective rank of features (N, D) of N moments."""
+    return Spread(float(features.std(axis=0).mean()), effective_rank(features),
+                  min(len(features) - 1, features.shape[1]))
+
+
 def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Sequence[str], *,
           episodes: Rows | None = None, tasks: Sequence[str] | None = None, seed: int = 0,
-          whole: bool = True) -> ProbeResult:
+          whole: bool = True, trained: Mapping[str, Spread] | None = None) -> ProbeResult:
     """
     All probes of ``features`` (N, D) against ``targets`` (N, K).
 
@@ -200,6 +257,8 @@ def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Seque
         Of the choice of the penalty and of the MLP.
     whole
         Also fit the MLP and measure retrieval, which take most of the time.
+    trained
+        Spread of what objectives train, by name.
 
     Raises
     ------
@@ -224,4 +283,5 @@ def probe(features: Array, targets: Array, train: Rows, test: Rows, names: Seque
         feature_std=float(features[test].std(axis=0).mean()), rank_me=rank_me(sample),
         effective_rank=effective_rank(sample), width=features.shape[1],
         r2=ridge_r2(features, targets, train, test, names, strength), mlp_r2=mlp,
-        retrieval=retrieval)
+        retrieval=retrieval, trained=trained or {},
+        held_out=0 if episodes is None else len(np.unique(episodes[test])))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
+import math
 from pathlib import Path
 import signal
 import sys
@@ -15,10 +16,17 @@ from typing import Any
 import warnings
 
 import lightning
-from ssl_vla_ros.training.collapse import CollapseWatch
+from ssl_vla_ros.training.collapse import CollapseWatch, judged
 from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.module import TrainingModule
+from ssl_vla_ros.training.probes import Spread
 from ssl_vla_ros.training.runs import CHECKPOINT_FILE
+import torch
+from torch import nn, Tensor
+from torch.utils.hooks import RemovableHandle
+
+#: Looks at teachers and features during a run.
+_LOOKS = 20
 
 
 class Recorder(lightning.Callback):
@@ -33,38 +41,78 @@ class Recorder(lightning.Callback):
         For the intervals.
     probe
         Called every ``probe_every`` steps with the step; returns metrics to write.
+    look
+        Gives the spread of what is trained, between probes.
     watch
-        Told the parts of the loss.
+        Told the parts of the loss, teachers and spreads.
     quiet
         Show no progress line.
 
     """
 
     def __init__(self, run: Path, config: TrainConfig,
-                 probe: Callable[[int], dict[str, float]] | None, watch: CollapseWatch,
+                 probe: Callable[[int], dict[str, float]] | None,
+                 look: Callable[[], dict[str, Spread]] | None, watch: CollapseWatch,
                  quiet: bool) -> None:
         self.run = run
         self.config = config
         self.interrupted = False
         self._probe = probe
+        self._look = look
         self._watch = watch
         self._quiet = quiet
         self._begin = time.monotonic()
         self._first = 0
         self._shown = 0.0
         self._done = -1
+        self._parts: dict[str, Tensor] = {}
+        self._hook: RemovableHandle | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule
                        ) -> None:
         """Note where this run begins, and forget metrics of steps that it takes again."""
         self._begin, self._first = time.monotonic(), trainer.global_step
         self._done = trainer.global_step
+        assert isinstance(module, TrainingModule)
         if trainer.is_global_zero:
             self._trim_metrics(trainer.global_step)
+            self._hook = module.objective.register_forward_hook(self._note)
+            # What later looks are compared with.
+            self._watch.observe_teachers(trainer.global_step, module.objective.teachers())
         if signal.getsignal(signal.SIGINT) == self.stop:
             # Lightning has wrapped our handler of SIGTERM by now, and would leave through
             # SystemExit, status 0, with or without a checkpoint.
             signal.signal(signal.SIGTERM, self.stop)
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Leave the objective as it was."""
+        if self._hook is not None:
+            self._hook.remove()
+
+    def _note(self, objective: nn.Module, given: Any, parts: dict[str, Tensor]) -> None:
+        """Keep the parts of the last batch that the watch judges, where they are."""
+        self._parts = {name: parts[name].detach() for name in judged(parts)}
+
+    def _watch_over(self, trainer: lightning.Trainer, module: TrainingModule, step: int) -> None:
+        """Look for collapse: at losses nearly always, at teachers and features at times."""
+        told: list[str] = []
+        if self._parts and step % self._watch.every == 0:
+            # Those of this process: so no other one has to wait for a look.
+            values = torch.stack([value.float() for value in self._parts.values()]).tolist()
+            told += self._watch.observe_parts(step, dict(zip(self._parts, values, strict=True)))
+        last = step >= self.config.steps
+        if last or step % max(1, self.config.steps // _LOOKS) == 0:
+            told += self._watch.observe_teachers(step, module.objective.teachers())
+            # The finished run is probed anyway; split weights have to be put together first,
+            # which only a probe does.
+            if self._look is not None and not last and not module.sharded:
+                spreads = self._look()
+                told += self._watch.observe_features(step, spreads)
+                self._write(trainer, step, {
+                    key: value for name, spread in spreads.items()
+                    for key, value in spread.metrics(name).items()})
+        for sentence in told:
+            warnings.warn(sentence, stacklevel=2)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal: end after the present step, with a checkpoint."""
@@ -102,9 +150,10 @@ class Recorder(lightning.Callback):
         samples = self.config.batch_size * self.config.accumulate
         left = (self.config.steps - step) * samples / max(1e-6, rate)
         done = round(24 * step / self.config.steps)
+        # Parts of the loss are told every log_every steps: after a beginning, none yet.
+        said = f'loss {loss:.4f}  ' if math.isfinite(loss) else ''
         line = (f'{self.config.title:<18} [{"#" * done}{"." * (24 - done)}] '
-                f'{step}/{self.config.steps}  loss {loss:.4f}  '
-                f'{rate:.0f} samples/s  {left:.0f} s left')
+                f'{step}/{self.config.steps}  {said}{rate:.0f} samples/s  {left:.0f} s left')
         end = '\n' if step >= self.config.steps else ''
         if sys.stderr.isatty():
             print(f'\r\033[K{line}', end=end, file=sys.stderr, flush=True)
@@ -126,9 +175,8 @@ class Recorder(lightning.Callback):
         first = trainer.is_global_zero
         if first and (step - 1) % config.log_every == 0:
             self._write(trainer, step, {**module.latest, 'samples_per_s': self._rate(step)})
-            for sentence in self._watch.observe_parts(step, module.latest):
-                warnings.warn(sentence, stacklevel=2)
         if first:
+            self._watch_over(trainer, module, step)
             self._show(step, module.latest.get('loss', float('nan')))
         last = step >= config.steps
         # After the last step the finished run is probed anyway.

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import dataclasses
 from dataclasses import dataclass
 import fcntl
 import hashlib
 import json
-import os
 from pathlib import Path
 import subprocess
 from typing import Any
 import warnings
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.dataset.splits import split_episodes
@@ -27,6 +24,8 @@ from ssl_vla_ros.networks.encoder import Encoder
 from ssl_vla_ros.objectives import Objective
 from ssl_vla_ros.objectives.base import DataShape
 from ssl_vla_ros.training.building import build_objective
+from ssl_vla_ros.training.checkpoint import (
+    MODEL, read_tensors, replace_durably, require_same_run, write_tensors)
 from ssl_vla_ros.training.config import parse_dataclass, TrainConfig
 import torch
 
@@ -35,14 +34,31 @@ MODEL_FILE = 'model.safetensors'
 CHECKPOINT_FILE = 'checkpoint.safetensors'
 
 
+#: Changes no weight.
+_IDLE = ('threads', 'pictures', 'compile', 'strategy', 'tensorboard', 'wandb', 'checkpoint_every')
+
+
 def config_digest(config: TrainConfig) -> str:
     """SHA-256 of a configuration's content, less what changes no weight."""
     content = dataclasses.asdict(config)
-    for name in ('threads', 'pictures', 'compile', 'strategy', 'tensorboard', 'wandb',
-                 'checkpoint_every'):
+    for name in _IDLE:
         del content[name]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def about_run(info: dict[str, Any]) -> dict[str, Any]:
+    """
+    Give what files of weights tell of their run, from the content of ``run.json``.
+
+    Settings that change no weight are left out of the configuration: the same weights shall be
+    the same file.
+    """
+    told = {key: info.get(key) for key in (
+        'config_digest', 'dataset_digest', 'encoder_digest', 'git_commit', 'contract', 'shape',
+        'software')}
+    config = {key: value for key, value in info['config'].items() if key not in _IDLE}
+    return {**told, 'config': config}
 
 
 def git_commit() -> str:
@@ -62,9 +78,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     with part.open('w', encoding='utf-8') as file:
         json.dump(data, file, indent=1)
         file.write('\n')
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    replace_durably(part, path)
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,14 @@ class Run:
         # Its weights come from the run itself, whatever they were begun with.
         built = build_objective(self.config, self.shape, str(self.path), fresh=True)
         path = self.path / MODEL_FILE
+        weights, header = read_tensors(path, MODEL)
+        require_same_run(path, MODEL, header['about'], self.info)
         try:
-            weights = load_file(path)
             built.load_state_dict(weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
+        except RuntimeError as error:
             raise ConfigError(
-                f'{path}: cannot load the weights: {str(error).splitlines()[0]}; train again '
-                'into a new directory') from error
+                f'{path}: {MODEL.complaint}: {str(error).splitlines()[0]}; {MODEL.remedy}'
+            ) from error
         return built.eval().requires_grad_(False)
 
     def encoder(self) -> Encoder:
@@ -152,6 +167,26 @@ def open_run(path: str | Path) -> Run:
     return Run(root, config, contract, shape, info)
 
 
+def require_own(path: Path) -> None:
+    """
+    See that a directory holds a run, or nothing.
+
+    Raises
+    ------
+    ConfigError
+        If it holds something else, such as a dataset.
+
+    """
+    if (path / RUN_FILE).exists() or not path.is_dir():
+        return
+    # Names with a dot are of a beginning that was interrupted.
+    others = sorted(item.name for item in path.iterdir() if not item.name.startswith('.'))
+    if others:
+        more = f' and {len(others) - 1} more' if len(others) > 1 else ''
+        raise ConfigError(f'{path}: holds {others[0]}{more}, and no run; give a new or an empty '
+                          'directory as --out')
+
+
 def begin_run(path: Path, config: TrainConfig, dataset: Dataset, shape: DataShape,
               encoder_digest: str, *, writes: bool = True) -> Run:
     """
@@ -183,10 +218,11 @@ def begin_run(path: Path, config: TrainConfig, dataset: Dataset, shape: DataShap
             if found.info.get(key) != value:
                 what = key.replace('_digest', '')
                 raise ConfigError(
-                    f'{path / RUN_FILE}: {key} is {str(found.info.get(key))[:12]}, now '
-                    f'{value[:12]}: the directory holds a run with another {what}; choose '
-                    'another --out, or delete it')
+                    f'{path / RUN_FILE}: the directory holds a run with another {what} '
+                    f'({_difference(found, config, key, value)}); choose another --out, or delete '
+                    'it')
         return found
+    require_own(path)
     info = {
         'schema_version': 1, 'status': 'started', 'step': 0, **wanted,
         'config': dataclasses.asdict(config), 'contract': contract.to_dict(),
@@ -197,13 +233,40 @@ def begin_run(path: Path, config: TrainConfig, dataset: Dataset, shape: DataShap
     return Run(path, config, contract, shape, info)
 
 
-def save_model(objective: Objective, path: Path) -> None:
-    """Write an objective's weights as safetensors, by one rename."""
-    part = path.with_name(f'.{path.name}.part')
+def _difference(found: Run, config: TrainConfig, key: str, value: str) -> str:
+    """Say what differs: the settings by name, or the digests of data that has no names."""
+    if key == 'config_digest':
+        old, new = (_flat(dataclasses.asdict(item)) for item in (found.config, config))
+        changed = [f'{name} was {old.get(name)!r}, is {new.get(name)!r}'
+                   for name in dict.fromkeys([*old, *new])
+                   if old.get(name) != new.get(name) and name not in _IDLE]
+        if changed:
+            more = f', and {len(changed) - 4} more' if len(changed) > 4 else ''
+            return ', '.join(changed[:4]) + more
+    return f'{key} was {str(found.info.get(key))[:12]}, is {value[:12]}'
+
+
+def _flat(values: Mapping[str, Any], before: str = '') -> dict[str, Any]:
+    """Name settings by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f'{before}{name}.')
+        else:
+            found[before + name] = value
+    return found
+
+
+def save_model(objective: Objective, path: Path, about: dict[str, Any] | None = None) -> None:
+    """
+    Write an objective's weights as safetensors, durable and by one rename.
+
+    ``about`` (see ``about_run``) and a SHA-256 go into its metadata; without it the file does
+    not open as that of a run.
+    """
     state = {name: value.detach().cpu().contiguous().clone()
              for name, value in objective.state_dict().items()}
-    save_file(state, part)
-    part.replace(path)
+    write_tensors(state, path, MODEL, about or {})
 
 
 def warn_of_seen_episodes(config: TrainConfig, dataset: Dataset, held_out: list[int]) -> None:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import logging
+import os
 from pathlib import Path
+import sys
 import time
 from typing import Any
 import warnings
@@ -29,17 +32,21 @@ from ssl_vla_ros.training.evaluate import world_model_errors
 from ssl_vla_ros.training.launched import Launched
 from ssl_vla_ros.training.loggers import make_loggers
 from ssl_vla_ros.training.module import TrainingModule
-from ssl_vla_ros.training.probing import probe_encoder
+from ssl_vla_ros.training.probes import FEWEST_EPISODES, Spread
+from ssl_vla_ros.training.probing import held_out_images, probe_encoder, trained_spreads
 from ssl_vla_ros.training.recorder import Recorder
 from ssl_vla_ros.training.runs import (
-    begin_run, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, Run, RUN_FILE, save_model,
-    write_json)
+    about_run, begin_run, CHECKPOINT_FILE, exclusive, MODEL_FILE, open_run, require_own, Run,
+    RUN_FILE, save_model, write_json)
 from ssl_vla_ros.training.signals import stop_on_signals, terminate_as_interrupt
 from ssl_vla_ros.training.strategies import make_strategy, whole_state
 from ssl_vla_ros.training.workspace import make_workspace, Workspace
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+#: Most processes that make batches for one GPU, and batches each is ahead.
+_LOADERS, _AHEAD = 4, 4
 
 
 def _final_metrics(objective: Objective, work: Workspace) -> dict[str, Any]:
@@ -89,10 +96,12 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
     if config.threads:
         torch.set_num_threads(config.threads)
     place = Launched.found()
+    require_own(out)
     with terminate_as_interrupt(), exclusive(out, needed=place.rank == 0):
         work = make_workspace(config, data, where, place.rank, place.ranks)
         # First, so that settings that cannot work leave no run behind.
         objective = _fresh_objective(config, work, where)
+        _tell_what_to_expect(config, work, place, quiet)
         run = begin_run(out, config, work.dataset, work.shape, work.features_digest,
                         writes=place.rank == 0)
         if run.complete:
@@ -104,7 +113,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
             _prepare_encoder(objective, rows['state'])
         module = TrainingModule(objective, config, out)
         began = time.monotonic()
-        step = _fit(module, work, out, place, quiet)
+        step = _fit(module, work, run, place, quiet)
         average = None if module.average is None else module.average.state()
         objective = _whole_objective(module, work)
         if place.rank:
@@ -120,10 +129,26 @@ def train(config: TrainConfig, data: Path, out: Path, *, where: str = 'the confi
             objective.eval()
             info['metrics'] = _final_metrics(objective, work)
             info['parameters'] = sum(value.numel() for value in objective.parameters())
-            save_model(objective, out / MODEL_FILE)
+            save_model(objective, out / MODEL_FILE, about_run(info))
             info['status'] = 'complete'
         write_json(out / RUN_FILE, info)
         return open_run(out)
+
+
+def _tell_what_to_expect(config: TrainConfig, work: Workspace, place: Launched, quiet: bool
+                         ) -> None:
+    """Warn of settings that work, but not as one may think."""
+    if place.rank or quiet:
+        return
+    if config.warmup_steps >= config.steps:
+        warnings.warn(
+            f'warmup_steps is {config.warmup_steps} and steps is {config.steps}: the learning '
+            f'rate never gets to {config.learning_rate:g}; lower warmup_steps', stacklevel=3)
+    held_out = len(work.held_out)
+    if held_out < FEWEST_EPISODES:
+        warnings.warn(
+            f'{held_out} of {work.dataset.num_episodes} episodes are held out: what the probes '
+            'read off them says little; raise held_out_fraction, or record more', stacklevel=3)
 
 
 def _fresh_objective(config: TrainConfig, work: Workspace, where: str) -> Objective:
@@ -170,35 +195,45 @@ def _probing(module: TrainingModule, work: Workspace, watch: CollapseWatch) -> A
         encoder = objective.get_submodule('encoder')
         assert isinstance(encoder, Encoder)
         result = probe_encoder(encoder, work, whole=False)
-        told = [*watch.observe_probe(step, result),
-                *watch.observe_teachers(step, objective.teachers())]
-        for sentence in told:
+        for sentence in watch.observe_probe(step, result):
             warnings.warn(sentence, stacklevel=2)
         return result.metrics()
 
     return probe
 
 
-def _fit(module: TrainingModule, work: Workspace, out: Path, place: Launched, quiet: bool) -> int:
+def _looking(module: TrainingModule, work: Workspace) -> Callable[[], dict[str, Spread]] | None:
+    """Give what tells, between probes, whether what is trained varies, if it has such parts."""
+    encoder = getattr(module.objective, 'encoder', None)
+    if not isinstance(encoder, VisionEncoder):
+        return None
+    images = held_out_images(work)
+    return lambda: trained_spreads(encoder, images)
+
+
+def _fit(module: TrainingModule, work: Workspace, run: Run, place: Launched, quiet: bool) -> int:
     """Run Lightning's loop from the checkpoint, if there is one; returns the steps done."""
-    config, checkpoint = work.config, out / CHECKPOINT_FILE
+    config, out = work.config, run.path
+    checkpoint, files = out / CHECKPOINT_FILE, SafetensorsIO(about_run(run.info))
     steps = StepDataset(work.source, config.steps * config.accumulate)
     resume = checkpoint if checkpoint.exists() else None
     if resume is not None:
-        state = SafetensorsIO().load_checkpoint(resume)
+        state = files.load_checkpoint(resume)
         done = int(state['global_step'])
         steps.first = done * config.accumulate
+        if not quiet and place.rank == 0:
+            print(f'going on from step {done} of {config.steps}', file=sys.stderr, flush=True)
         if done >= config.steps:
             module.load_state_dict(state['state_dict'])
             module.on_load_checkpoint(state)
             return done
     if config.compile:
         compile_blocks(module.objective)
-    watch = CollapseWatch(warmup=config.warmup_steps + config.steps // 10)
-    recorder = Recorder(out, config, _probing(module, work, watch), watch, quiet)
+    watch = CollapseWatch.of_run(config.steps, config.warmup_steps)
+    recorder = Recorder(out, config, _probing(module, work, watch), _looking(module, work), watch,
+                        quiet)
     loggers: list[Logger] = make_loggers(config, out) if place.rank == 0 else []
     with warnings.catch_warnings():
-        # Batches are made by one vectorised gather in this process: workers would only copy.
         warnings.filterwarnings('ignore', message='.*does not have many workers.*')
         warnings.filterwarnings('ignore', message='.*`IterableDataset` has `__len__`.*')
         warnings.filterwarnings('ignore', message='.*LeafSpec.*')
@@ -212,8 +247,8 @@ def _fit(module: TrainingModule, work: Workspace, out: Path, place: Launched, qu
             accumulate_grad_batches=config.accumulate, logger=loggers or False,
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
             use_distributed_sampler=False, precision=config.precision,  # type: ignore[arg-type]
-            callbacks=[recorder], plugins=[SafetensorsIO()])
-        loader = DataLoader(steps, batch_size=None, num_workers=0)
+            callbacks=[recorder], plugins=[files])
+        loader = _loader(steps, config, place)
         with stop_on_signals(recorder.stop):
             try:
                 trainer.fit(module, loader, ckpt_path=str(resume) if resume else None)
@@ -223,3 +258,18 @@ def _fit(module: TrainingModule, work: Workspace, out: Path, place: Launched, qu
                 if not recorder.interrupted:
                     raise
     return int(trainer.global_step)
+
+
+def _loader(steps: StepDataset, config: TrainConfig, place: Launched) -> DataLoader[Any]:
+    """
+    Give the loader of numbered batches.
+
+    A batch is one vectorised gather: on a CPU processes of their own would only copy it. On a GPU
+    they make the next ones while it computes. Decoding videos as they come stays in this process.
+    """
+    workers = 0
+    if torch.cuda.is_available() and config.pictures == 'cache':
+        workers = min(_LOADERS, max(1, (os.cpu_count() or 1) // place.per_node - 1))
+    return DataLoader(steps, batch_size=None, num_workers=workers,
+                      pin_memory=torch.cuda.is_available(),
+                      prefetch_factor=_AHEAD if workers else None)
