@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import array
 import json
+import os
 import select
 import sys
 import time
@@ -114,16 +115,19 @@ def main() -> None:
     parser.add_argument('--depth', type=int, default=50)
     parser.add_argument('--no-wait', action='store_true', help='publish to nobody, too')
     options = parser.parse_args()
+    # Fast DDS complains on stdout; there, answers stand alone.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w', encoding='utf-8')
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     rclpy.init()
     node = Driver(options.name, options.topics, options.reliability, options.depth)
     if not options.no_wait:
         node.wait_for_subscribers()
-    print('ready', flush=True)
+    print('ready', file=answers, flush=True)
     # Not ``for line in sys.stdin``: that reads ahead, and ``until_told`` looks at what is left.
     while line := sys.stdin.readline():
         node.counts = dict.fromkeys(node.outputs, 0)
         node.drive(json.loads(line))
-        print(json.dumps(node.counts), flush=True)
+        print(json.dumps(node.counts), file=answers, flush=True)
     node.destroy_node()
     rclpy.shutdown()
 

@@ -78,7 +78,7 @@ class Rig:
         return process
 
     def start_driver(self, *words: str) -> subprocess.Popen[str]:
-        # What it answers is read line by line: what DDS complains of must not be among it.
+        # What it answers is read line by line; it sends all else to stderr.
         complaints = self.folder / f'driver_{len(self.processes)}.log'
         with complaints.open('w') as file:
             process = self.start(str(DRIVER), *words, errors=file)

@@ -173,7 +173,8 @@ def check_report(demo: Demo) -> None:
     assert report['wall_s'] > sum(report['stages'].values()) * 0.9
     assert set(report['stages']) >= {
         'record', 'build', 'pretrain', 'export', 'act', 'compare', 'report'}
-    assert set(report['probes']) == {'keypoints', 'random encoder', 'PCA of pixels'}
+    assert set(report['probes']) == {
+        'keypoints', 'random encoder', 'PCA of pixels', 'proprioception'}
     assert 500.0 < report['peak_rss_mb'] < 6 * 1024
     assert json.loads((demo.work / 'report.json').read_text()) == report
     page = (demo.out / 'report.html').read_text()
