@@ -34,6 +34,8 @@ class Demo:
         self.out = out
         self.work = out / 'quick'
         self.log = out.with_name(f'{out.name}.txt')
+        assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, (
+            'whoever started the tests ignores Ctrl-C, and so would the demo')
         with self.log.open('w') as file:
             self.process = subprocess.Popen(
                 [sys.executable, '-m', 'ssl_vla_ros.cli', 'demo', '--quick', '--out', str(out)],
