@@ -37,8 +37,9 @@ SMALL = {
     'dino': ['model.local_size=32', 'model.local_crops=2'],
     'moco': ['model.queue=1024'],
     'clip': ['model.modalities=[image, text, action]'],
-    # The whole clip, as the others take it.
-    'temporal': ['model.crop=1.0'],
+    # The whole clip, as the others take it. Every fifth row and the order of moments, because in
+    # 300 steps of every second row, or without the order, it tells clips apart, not moments.
+    'temporal': ['model.frames=8', 'model.crop=1.0', 'model.stride=5', 'model.order_weight=1.0'],
 }
 #: Names of the rows that ``probe`` puts beside a run.
 SKIPPED = ('train_s', 'std')
@@ -83,15 +84,21 @@ def train_all(jobs: list[tuple[str, int]], data: Path, runs: Path, steps: int, a
 def measure(jobs: list[tuple[str, int]], data: Path, runs: Path) -> list[dict[str, Any]]:
     """Probe every row, and the baselines beside it."""
     rows = []
+    commits = set()
     for objective, seed in jobs:
         run = runs / f'{objective}_{seed}'
         info = json.loads((run / 'run.json').read_text())
+        commits.add(info['git_commit'])
         probed = run / 'probes.json'
         if not probed.exists():
             probed.write_text(json.dumps(probe_table(run, data, None)))
         for name, values in json.loads(probed.read_text()).items():
             rows.append({'objective': name, 'seed': seed, 'beside': objective,
                          'train_s': info['train_s'] if name == objective else None, **values})
+    if len(commits) > 1:
+        raise SystemExit(
+            f'the runs in {runs} were trained by the code of {len(commits)} commits '
+            f'({", ".join(sorted(commits))}): remove those of the older ones and start again')
     return rows
 
 

@@ -212,8 +212,9 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
 
 
-def test_weights_that_are_no_numbers_reach_no_checkpoint(
-        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('clip', [0.0, 1.0])
+def test_a_gradient_that_is_no_number_stops_the_run_before_the_weights_are_lost(
+        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float) -> None:
     """A finite loss with a gradient that is not, on the last step: no loss is left to tell."""
     original = BehaviourCloning.forward
 
@@ -222,6 +223,24 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(
         loss = original(self, batch, generator)['loss']
         return {'loss': loss + (0.0 * loss).sqrt()}  # the root's slope at 0 is infinite
     monkeypatch.setattr(BehaviourCloning, 'forward', forward)
+    config = small_config('behaviour_cloning', features='none', steps=1, gradient_clip=clip)
+    with pytest.raises(ConfigError, match=r'gradient of head\S* became no number at step 0, '
+                                          r'.*broken_batch_0\.safetensors; lower learning_rate'):
+        train(config, data, tmp_path / 'run', quiet=True)
+    assert (tmp_path / 'run' / 'broken_batch_0.safetensors').exists()
+    assert not (tmp_path / 'run' / 'checkpoint.safetensors').exists()
+    assert not open_run(tmp_path / 'run').complete
+
+
+def test_weights_that_are_no_numbers_reach_no_checkpoint(
+        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no gradient tells: an average of batches, say, or a step that overflows."""
+    original = BehaviourCloning.end_step
+
+    def end_step(self: BehaviourCloning) -> None:
+        original(self)
+        next(iter(self.head.parameters())).data[:] = float('inf')
+    monkeypatch.setattr(BehaviourCloning, 'end_step', end_step)
     config = small_config('behaviour_cloning', features='none', steps=1)
     with pytest.raises(ConfigError, match='head.* is no longer finite after step 1'):
         train(config, data, tmp_path / 'run', quiet=True)

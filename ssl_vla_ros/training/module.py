@@ -18,9 +18,15 @@ from ssl_vla_ros.training.config import TrainConfig
 from ssl_vla_ros.training.strategies import shard
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 #: Keeps the random numbers of processes apart; no run has as many steps.
 _RANK_STRIDE = 2**40
+
+
+def _number(norm: Tensor) -> float:
+    """Give a norm as a number, put together first if its parts lie on several processes."""
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 class TrainingModule(lightning.LightningModule):
@@ -46,6 +52,7 @@ class TrainingModule(lightning.LightningModule):
         self.average = WeightAverage(config.ema) if config.ema else None
         self.sharded = False
         self._run = run
+        self._batch: tuple[int, dict[str, Tensor]] | None = None
 
     def configure_model(self) -> None:
         """Split the weights over processes, where that is wanted."""
@@ -56,7 +63,7 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, numbered: tuple[int, dict[str, Tensor]], batch_idx: int) -> Tensor:
         """One batch; its random numbers depend on seed, batch and process alone."""
-        number, batch = numbered
+        number, batch = self._batch = numbered
         self.objective.begin_step(self.global_step / self.config.steps)
         generator = torch.Generator(device=self.device)
         generator.manual_seed(
@@ -80,7 +87,8 @@ class TrainingModule(lightning.LightningModule):
 
     def _keep(self, number: int, batch: dict[str, Tensor]) -> Path:
         """Leave a batch in the run's directory, for study."""
-        path = self._run / f'broken_batch_{number}.safetensors'
+        rank = f'_of_{self.global_rank}' if self.trainer.world_size > 1 else ''
+        path = self._run / f'broken_batch_{number}{rank}.safetensors'
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: value.detach().cpu().contiguous() for name, value in batch.items()},
                   path, metadata={'batch': str(number), 'step': str(self.global_step),
@@ -98,8 +106,8 @@ class TrainingModule(lightning.LightningModule):
         """
         Refuse weights that are no numbers, before they reach a checkpoint.
 
-        A finite loss can have a gradient that is not: the weights are lost one step before the
-        loss tells.
+        The step to them can overflow though loss and gradient do not, and averages of a batch
+        normalisation have no gradient.
 
         Raises
         ------
@@ -113,12 +121,38 @@ class TrainingModule(lightning.LightningModule):
                     f'{name} is no longer finite after step {self.global_step}; {self._remedy()}')
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let the objective change gradients, then clip them; float16 is unscaled by now."""
+        """
+        Let the objective change gradients, then clip them; float16 is unscaled by now.
+
+        Raises
+        ------
+        ConfigError
+            If a gradient is no number, as that of a finite loss can be: nothing has moved yet.
+
+        """
         self.objective.mend_gradients()
+        moved = [parameter for parameter in self.objective.parameters()
+                 if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(
+            [parameter.grad for parameter in moved if parameter.grad is not None])
+        # With float16 that is how the loss finds its scale: the scaler skips the step.
+        if self.config.precision != '16-mixed' and not math.isfinite(_number(norm)):
+            assert self._batch is not None
+            raise ConfigError(
+                f'the gradient of {self._first_broken()} became no number at step '
+                f'{self.global_step}, though the loss was finite; the batch is in '
+                f'{self._keep(*self._batch)}; {self._remedy()}')
         if self.config.gradient_clip:
             # Not by Lightning, which refuses fused optimisers under any mixed precision.
-            torch.nn.utils.clip_grad_norm_(
-                self.objective.parameters(), self.config.gradient_clip)
+            torch.nn.utils.clip_grads_with_norm_(moved, self.config.gradient_clip, norm)
+
+    def _first_broken(self) -> str:
+        """Name a parameter whose gradient is not finite."""
+        for name, parameter in self.objective.named_parameters():
+            if parameter.grad is not None and not math.isfinite(_number(
+                    torch.linalg.vector_norm(parameter.grad))):
+                return name
+        return 'all parameters together'  # each is finite, their norm is not
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Move the weights, then let teachers and the average follow."""
