@@ -10,8 +10,10 @@ see it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import math
 
+from parity_table import note, relative
 import pytest
 from ssl_vla_ros.losses.contrastive import nt_xent, paired_nce, queue_nce
 from ssl_vla_ros.losses.distillation import (
@@ -43,11 +45,19 @@ def agree(ours: Loss, theirs: Loss, *inputs: Tensor, close: float = CLOSE) -> No
     one, two = ours(*inputs), theirs(*inputs)
     apart = abs(float((one - two).detach()))
     assert apart <= close * max(1.0, abs(float(two.detach())))
+    slopes = 0.0
     given = [item for item in inputs if item.requires_grad]
     for mine, other in zip(torch.autograd.grad(one, given), torch.autograd.grad(two, given),
                            strict=True):
         assert torch.isfinite(mine).all()
         torch.testing.assert_close(mine, other, rtol=10 * close, atol=close)
+        slopes = max(slopes, relative(mine, other))
+    note(relative(one, two), slopes)
+
+
+def keep(theirs: Tensor, *_: Tensor) -> Tensor:
+    """Stand for a loss that is computed already."""
+    return theirs
 
 
 def disagree(ours: Loss, theirs: Loss, *inputs: Tensor) -> None:
@@ -206,6 +216,7 @@ def test_masked_patch_mse_is_vit_mae_s(normalise: bool) -> None:
         drawn = found.logits.detach()
         ours = masked_patch_mse(drawn, target, hidden)
         assert abs(float(ours - found.loss)) < CLOSE
+        note(relative(ours, found.loss))
         assert abs(float(masked_patch_mse(drawn, target, ~hidden) - found.loss)) > 100 * CLOSE
         if normalise:
             biased = (patches - patches.mean(-1, keepdim=True)) / (
@@ -239,7 +250,9 @@ def test_normalised_tubes_are_video_mae_s() -> None:
         target = normalised_tubes(tubes).flatten(2)
         drawn = torch.zeros_like(target).masked_scatter(
             hidden[..., None].expand_as(target), found.logits)
-        assert abs(float(masked_patch_mse(drawn, target, hidden) - found.loss)) < CLOSE
+        ours = masked_patch_mse(drawn, target, hidden)
+        assert abs(float(ours - found.loss)) < CLOSE
+        note(relative(ours, found.loss))
         like_mae = normalised_patches(tubes.flatten(2))
         assert abs(float(masked_patch_mse(drawn, like_mae, hidden) - found.loss)) > 1e-4
 
@@ -253,8 +266,9 @@ def test_masked_token_entropy_is_a_plain_loop() -> None:
         hidden[0, 0] = True
         chosen = [-logits[row, place].log_softmax(0)[tokens[row, place]]
                   for row in range(2) for place in range(5) if hidden[row, place]]
-        assert abs(float(masked_token_entropy(logits, tokens, hidden)
-                         - torch.stack(chosen).mean())) < CLOSE
+        theirs = torch.stack(chosen).mean()
+        agree(partial(masked_token_entropy, tokens=tokens, mask=hidden),
+              partial(keep, theirs), logits)
     with pytest.raises(ValueError, match='no patch is masked'):
         masked_token_entropy(logits, tokens, torch.zeros(2, 5, dtype=torch.bool))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from parity_table import note, relative
 import pytest
 from ssl_vla_ros.augment.image import PhotometricConfig
 from ssl_vla_ros.losses.masked import normalised_patches
@@ -88,6 +89,7 @@ def masks_of(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Tensor]:
 
 def close(mine: Tensor, theirs: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+    note(relative(mine, theirs))
 
 
 def close_gradients(mine: Tensor | None, theirs: Tensor, tolerance: float) -> None:
@@ -95,7 +97,8 @@ def close_gradients(mine: Tensor | None, theirs: Tensor, tolerance: float) -> No
     assert mine is not None
     scale = float(theirs.abs().max())
     assert scale > 1e-6
-    close(mine / scale, theirs / scale, tolerance)
+    torch.testing.assert_close(mine / scale, theirs / scale, rtol=tolerance, atol=tolerance)
+    note(gradient=relative(mine, theirs))
 
 
 # -- MAE ----------------------------------------------------------------------------------
