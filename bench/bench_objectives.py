@@ -13,11 +13,13 @@ beside. Writes ``out/bench/objectives.json``.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -75,20 +77,40 @@ def train_all(jobs: list[tuple[str, int]], data: Path, runs: Path, steps: int, a
                     train_command(objective, seed, data, run, steps), stdout=file,
                     stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
             running.append((run.name, process, log))
-        name, process, log = running.pop(0)
-        if process.wait():
+        name, process, log = running.pop(first_to_end([item[1] for item in running]))
+        if process.returncode:
             raise SystemExit(f'{name} failed: {log.read_text(errors="replace")[-2000:]}')
         print(f'{name} is trained; {len(waiting) + len(running)} are left', flush=True)
+
+
+def first_to_end(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait until one of them has ended; give its place."""
+    while True:
+        for place, process in enumerate(processes):
+            if process.poll() is not None:
+                return place
+        time.sleep(0.2)
+
+
+def code_of(commit: str) -> str:
+    """Name what trains, as it was at a commit: another bench or test changes no run."""
+    try:
+        return subprocess.run(
+            ['git', 'rev-parse', *(f'{commit}:{part}' for part in ('ssl_vla_ros', 'config'))],
+            cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f'a run was trained by the code of {commit}, which this repository does '
+                         f'not have: {error.stderr.strip()}') from error
 
 
 def measure(jobs: list[tuple[str, int]], data: Path, runs: Path) -> list[dict[str, Any]]:
     """Probe every row, and the baselines beside it."""
     rows = []
-    commits = set()
+    commits: dict[str, str] = {}
     for objective, seed in jobs:
         run = runs / f'{objective}_{seed}'
         info = json.loads((run / 'run.json').read_text())
-        commits.add(info['git_commit'])
+        commits[code_of(info['git_commit'])] = info['git_commit']
         probed = run / 'probes.json'
         if not probed.exists():
             probed.write_text(json.dumps(probe_table(run, data, None)))
@@ -98,7 +120,7 @@ def measure(jobs: list[tuple[str, int]], data: Path, runs: Path) -> list[dict[st
     if len(commits) > 1:
         raise SystemExit(
             f'the runs in {runs} were trained by the code of {len(commits)} commits '
-            f'({", ".join(sorted(commits))}): remove those of the older ones and start again')
+            f'({", ".join(commits.values())}): remove those of the older ones and start again')
     return rows
 
 
