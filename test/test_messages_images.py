@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import MessageError
-from ssl_vla_ros.messages.images import camera_rgb, decode_compressed, fill_image, to_rgb
+from ssl_vla_ros.messages.images import (
+    camera_rgb, decode_compressed, ENCODINGS, fill_image, image_size, to_rgb)
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -39,7 +41,7 @@ ALPHA = np.full((6, 8, 1), 7, np.uint8)
     ('rgba8', np.concatenate([RGB, ALPHA], 2), RGB),
     ('bgra8', np.concatenate([RGB[:, :, ::-1], ALPHA], 2), RGB),
     ('mono8', GREY, np.repeat(GREY[:, :, None], 3, 2)),
-    ('mono16', GREY.astype(np.uint16) * 256 + 99, np.repeat(GREY[:, :, None], 3, 2)),
+    ('mono16', GREY.astype(np.uint16) * 257 + 99, np.repeat(GREY[:, :, None], 3, 2)),
 ])
 @pytest.mark.parametrize('padding', [0, 5])
 @pytest.mark.parametrize('kind', [bytes, bytearray, list, np.frombuffer])
@@ -54,32 +56,170 @@ def test_encodings(
     assert np.array_equal(found, want)
 
 
-def test_big_endian_16_bit() -> None:
-    found = to_rgb(image((GREY.astype(np.uint16) * 256 + 99).astype('>u2'), 'mono16',
-                         is_bigendian=1))
-    assert np.array_equal(found[:, :, 1], GREY)
+def to_eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale as cv_bridge does, in floating point."""
+    scaled: NDArray[np.uint8] = np.rint(values.astype(np.float64) * 255.0 / 65535.0).astype(
+        np.uint8)
+    return scaled
 
 
-@pytest.mark.parametrize(('encoding', 'first_two_rows'), [
-    ('bayer_rggb8', 'rggb'), ('bayer_bggr8', 'bggr'), ('bayer_gbrg8', 'gbrg'),
-    ('bayer_grbg8', 'grbg')])
-def test_a_bayer_image_of_one_colour_comes_out_in_that_colour(
-        encoding: str, first_two_rows: str) -> None:
-    colour = {'r': 200, 'g': 120, 'b': 40}
-    tile = np.array([colour[letter] for letter in first_two_rows], np.uint8).reshape(2, 2)
-    found = to_rgb(image(np.tile(tile, (4, 4)), encoding))
-    assert (found[2:-2, 2:-2] == (200, 120, 40)).all()
+def demosaic(mosaic: NDArray[Any], pattern: str) -> NDArray[np.float64]:
+    """Mean of the nearest pixels of each colour (bilinear), written out; the inside alone."""
+    height, width = mosaic.shape
+    letters = np.array(list(pattern)).reshape(2, 2)
+    found = np.zeros((height - 2, width - 2, 3))
+    for row in range(1, height - 1):
+        for column in range(1, width - 1):
+            for colour, letter in enumerate('rgb'):
+                if letters[row % 2, column % 2] == letter:
+                    found[row - 1, column - 1, colour] = mosaic[row, column]
+                    continue
+                near = [(row + down, column + right) for down in (-1, 0, 1)
+                        for right in (-1, 0, 1)
+                        if letters[(row + down) % 2, (column + right) % 2] == letter]
+                # Of green the four beside it, not those over the corner.
+                best = min(abs(r - row) + abs(c - column) for r, c in near)
+                values = [float(mosaic[r, c]) for r, c in near
+                          if abs(r - row) + abs(c - column) == best]
+                found[row - 1, column - 1, colour] = sum(values) / len(values)
+    return found
+
+
+def from_yuv(luma: NDArray[Any], u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+    """ITU-R BT.601 with studio swing (luma 16 … 235, below is black), as cameras send 4:2:2."""
+    luma = 255.0 / 219.0 * np.maximum(luma.astype(np.float64) - 16.0, 0.0)
+    u, v = u.astype(np.float64) - 128.0, v.astype(np.float64) - 128.0
+    red, blue, swing = 0.299, 0.114, 2 * 255.0 / 224.0
+    green = 1.0 - red - blue
+    u, v = swing * (1.0 - blue) * u, swing * (1.0 - red) * v     # blue and red, less luma
+    return np.clip(np.stack([luma + v, luma - (red * v + blue * u) / green, luma + u], axis=-1),
+                   0.0, 255.0)
+
+
+def reference(name: str, values: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
+    """Give RGB of (height, width[, channels]) by hand, and how many pixels of border lack."""
+    if name.startswith('bayer'):
+        return demosaic(values, name.removeprefix('bayer_')[:4]), 1
+    if name in ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv'):
+        first = 0 if name in ('yuv422', 'uyvy') else 1     # of the colour's two bytes
+        u, v = (np.repeat(values[:, start::2, first], 2, axis=1) for start in (0, 1))
+        return from_yuv(values[:, :, 1 - first], u, v), 0
+    if name.startswith('mono'):
+        return np.repeat(values[:, :, None], 3, axis=2).astype(np.float64), 0
+    colours = values[:, :, :3]
+    return (colours[:, :, ::-1] if name.startswith('bgr') else colours).astype(np.float64), 0
+
+
+@pytest.mark.parametrize('name', sorted(ENCODINGS))
+@settings(deadline=None, max_examples=30)     # machines under load
+@given(data=st.data())
+def test_every_encoding_is_its_reference_at_any_size_step_and_byte_order(
+        name: str, data: st.DataObject) -> None:
+    encoding = ENCODINGS[name]
+    wide = 2 if encoding.channels == 2 else 1
+    least = 4 if name.startswith('bayer') else 1
+    height = data.draw(st.integers(least, 12))
+    width = wide * data.draw(st.integers(least, 12))
+    padding, big = data.draw(st.integers(0, 9)), data.draw(st.booleans())
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    shape = (height, width) + ((encoding.channels,) if encoding.channels > 1 else ())
+    values = rng.integers(0, 65536 if encoding.deep else 256, shape)
+    stored = values.astype(('>u2' if big else '<u2') if encoding.deep else np.uint8)
+    rows = np.ascontiguousarray(stored).view(np.uint8).reshape(height, -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+    message = image(rows, name, width=width, step=rows.shape[1], is_bigendian=int(big))
+    found = to_rgb(message)
+    assert found.dtype == np.uint8
+    assert found.shape == (height, width, 3)
+    assert image_size(message) == (height, width)
+    want, border = reference(name, values)
+    inside = found[border:height - border, border:width - border].astype(np.float64)
+    # Where values are computed, they may be rounded to either side on the way.
+    close = 1.0 if name.startswith(('bayer', 'yuv', 'uyvy', 'yuyv')) else 0.0
+    assert np.abs(inside - (to_eight_bits(want) if encoding.deep else want)).max() <= close
+
+
+@pytest.mark.parametrize(('name', 'wrong'), [
+    ('yuyv', 'uyvy'), ('bayer_rggb8', 'bayer_bggr8'), ('bayer_gbrg16', 'bayer_grbg16'),
+    ('rgb16', 'bgr16')])
+def test_the_references_see_an_encoding_taken_for_another(name: str, wrong: str) -> None:
+    rng = np.random.default_rng(0)
+    encoding = ENCODINGS[name]
+    shape = (8, 8) + ((encoding.channels,) if encoding.channels > 1 else ())
+    values = rng.integers(0, 65536 if encoding.deep else 256, shape)
+    stored = values.astype(np.uint16 if encoding.deep else np.uint8)
+    want, border = reference(name, values)
+    inside = slice(border, 8 - border)
+    found = to_rgb(image(stored, wrong)).astype(np.float64)[inside, inside]
+    assert np.abs(found - (to_eight_bits(want) if encoding.deep else want)).max() > 50.0
+
+
+def test_what_cv_bridge_gives_where_it_is_installed() -> None:
+    bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed')
+    from sensor_msgs.msg import Image
+    rng = np.random.default_rng(0)
+    for name, encoding in ENCODINGS.items():
+        shape = (8, 8) + ((encoding.channels,) if encoding.channels > 1 else ())
+        values = rng.integers(0, 65536 if encoding.deep else 256, shape).astype(
+            np.uint16 if encoding.deep else np.uint8)
+        plain = image(values, name)
+        message = Image(height=8, width=8, encoding=name, step=plain.step, data=plain.data)
+        try:
+            theirs = bridge.CvBridge().imgmsg_to_cv2(message, desired_encoding='rgb8')
+        except bridge.CvBridgeError:
+            continue  # older ones do not know the newer names
+        assert np.array_equal(to_rgb(plain), theirs), name
 
 
 @pytest.mark.parametrize(('cause', 'changes'), [
     ('size', {'height': 0}), ('size', {'width': 0}), ('step', {'step': 23}),
     ('length', {'data': b'\0' * 143}), ('length', {'data': b'\0' * 145}),
     ('length', {'data': b''}), ('length', {'step': 25}), ('encoding', {'encoding': '32FC1'}),
+    ('encoding', {'encoding': '16UC1'}), ('size', {'encoding': 'uyvy', 'width': 7}),
+    ('size', {'encoding': 'bayer_rggb8', 'width': 1}),
     ('encoding', {'encoding': ''})])
 def test_a_broken_image_is_refused_with_its_cause(cause: str, changes: dict[str, Any]) -> None:
     with pytest.raises(MessageError) as caught:
         to_rgb(image(RGB, **({'encoding': 'rgb8'} | changes)))
     assert caught.value.cause == cause
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.sampled_from([*ENCODINGS, '8UC3', '32FC1', 'nv21', 'h264', '']),
+       st.integers(0, 40), st.integers(0, 40), st.integers(0, 200), st.integers(0, 255),
+       st.binary(max_size=2000), st.booleans())
+def test_whatever_the_fields_say_it_is_a_picture_of_that_size_or_refused(
+        encoding: str, height: int, width: int, step: int, big: int, data: bytes,
+        fitting: bool) -> None:
+    if fitting:   # or next to nothing would come through
+        step = max(step, width * 8)
+        data = (data * (1 + step * height // max(1, len(data))))[:step * height] or b''
+    message = image(RGB, encoding, height=height, width=width, step=step, data=data,
+                    is_bigendian=big)
+    try:
+        found = to_rgb(message)
+    except MessageError as error:
+        assert error.cause in ('encoding', 'size', 'step', 'length')
+        with pytest.raises(MessageError, match=re.escape(str(error))):
+            image_size(message)
+    else:
+        assert found.shape == (height, width, 3) == (*image_size(message), 3)
+        assert found.dtype == np.uint8
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 900), st.integers(0, 255), st.sampled_from(['.png', '.jpg']))
+def test_a_changed_byte_of_a_compressed_picture_is_a_picture_or_refused(
+        place: int, value: int, kind: str) -> None:
+    data = bytearray(cv2.imencode(kind, RGB)[1].tobytes())
+    data[place % len(data)] = value
+    try:
+        found = decode_compressed(SimpleNamespace(format=kind, data=bytes(data)))
+    except MessageError as error:
+        assert error.cause == 'encoding'
+    else:
+        assert found.dtype == np.uint8
+        assert found.ndim == 3
 
 
 def test_the_array_is_the_callers_own() -> None:
@@ -100,7 +240,7 @@ def test_what_fill_image_writes_to_rgb_reads(height: int, width: int, encoding: 
     message = image(RGB, 'x')
     assert fill_image(message, pixels, encoding, 'stamp', 'frame') is message
     assert (message.header.stamp, message.header.frame_id) == ('stamp', 'frame')
-    want = pixels >> 8 if encoding == 'mono16' else pixels
+    want = to_eight_bits(pixels) if encoding == 'mono16' else pixels
     want = want[:, :, ::-1] if encoding == 'bgr8' else want
     found = to_rgb(message)
     assert np.array_equal(found, want if want.ndim == 3 else np.repeat(want[:, :, None], 3, 2))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.dataset.align_recording import Place
 from ssl_vla_ros.errors import DatasetError, MessageError
-from ssl_vla_ros.messages.images import bytes_of, camera_rgb, checked_rows, PIXEL_BYTES
+from ssl_vla_ros.messages.images import bytes_of, camera_rgb, image_size
 from ssl_vla_ros.preprocess import resize
 
 Picture = NDArray[np.uint8]
@@ -86,12 +86,8 @@ def picture_size(camera: Camera, message: Any) -> tuple[int, int]:
         if image is not None:
             return int(image.shape[0]), int(image.shape[1])
     else:
-        pixel_bytes = PIXEL_BYTES.get(str(message.encoding))
-        height, width = int(message.height), int(message.width)
-        if pixel_bytes is not None and min(height, width) > 1:
-            checked_rows(message, pixel_bytes)
-            return height, width
-    # What is left is rare or wrong: the conversion itself says which.
+        return image_size(message)
+    # What is left is wrong: the conversion itself says how.
     picture = camera_rgb(camera, message)
     return picture.shape[0], picture.shape[1]
 

@@ -10,6 +10,7 @@ a pixel is read. Encodings that are not listed here go through cv_bridge where i
 from __future__ import annotations
 
 import array
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -19,19 +20,61 @@ from numpy.typing import NDArray
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import MessageError
 
-#: Bytes of a pixel for each encoding converted here.
-PIXEL_BYTES = {
-    'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'mono16': 2,
-    'bayer_rggb8': 1, 'bayer_bggr8': 1, 'bayer_gbrg8': 1, 'bayer_grbg8': 1,
-}
-_COLOUR = {
-    'bgr8': cv2.COLOR_BGR2RGB, 'rgba8': cv2.COLOR_RGBA2RGB, 'bgra8': cv2.COLOR_BGRA2RGB,
-    'mono8': cv2.COLOR_GRAY2RGB, 'mono16': cv2.COLOR_GRAY2RGB,
-    # ROS names a pattern by its first two rows from the first pixel on, OpenCV from the second
-    # row's second pixel on: hence the swap. Getting this wrong is silent.
-    'bayer_rggb8': cv2.COLOR_BayerBG2RGB, 'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
-    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB, 'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
-}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """
+    How the pixels of an encoding lie, and OpenCV's conversion of them to RGB.
+
+    Attributes
+    ----------
+    channels, deep
+        Numbers of a pixel, and whether they have 16 bits instead of 8.
+    colour
+        Code of ``cv2.cvtColor``; None for RGB.
+    tile
+        Height and width of the smallest image: a Bayer pattern, or two pixels that share colour.
+
+    """
+
+    channels: int
+    deep: bool
+    colour: int | None
+    tile: tuple[int, int] = (1, 1)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of a pixel."""
+        return self.channels * (2 if self.deep else 1)
+
+
+def _encodings() -> dict[str, Encoding]:
+    known: dict[str, Encoding] = {}
+    for deep, bits in ((False, '8'), (True, '16')):
+        known |= {
+            f'rgb{bits}': Encoding(3, deep, None),
+            f'bgr{bits}': Encoding(3, deep, cv2.COLOR_BGR2RGB),
+            f'rgba{bits}': Encoding(4, deep, cv2.COLOR_RGBA2RGB),
+            f'bgra{bits}': Encoding(4, deep, cv2.COLOR_BGRA2RGB),
+            f'mono{bits}': Encoding(1, deep, cv2.COLOR_GRAY2RGB),
+            # ROS names a pattern by its first two rows from the first pixel on, OpenCV from the
+            # second row's second pixel on: hence the swap. Getting this wrong is silent.
+            f'bayer_rggb{bits}': Encoding(1, deep, cv2.COLOR_BayerBG2RGB, (2, 2)),
+            f'bayer_bggr{bits}': Encoding(1, deep, cv2.COLOR_BayerRG2RGB, (2, 2)),
+            f'bayer_gbrg{bits}': Encoding(1, deep, cv2.COLOR_BayerGR2RGB, (2, 2)),
+            f'bayer_grbg{bits}': Encoding(1, deep, cv2.COLOR_BayerGB2RGB, (2, 2)),
+        }
+    # The second name of each is the newer one.
+    for name in ('yuv422', 'uyvy'):
+        known[name] = Encoding(2, False, cv2.COLOR_YUV2RGB_UYVY, (1, 2))
+    for name in ('yuv422_yuy2', 'yuyv'):
+        known[name] = Encoding(2, False, cv2.COLOR_YUV2RGB_YUY2, (1, 2))
+    return known
+
+
+#: The encodings that are converted here.
+ENCODINGS = _encodings()
 _WRITABLE = {'rgb8': (np.uint8, 3), 'bgr8': (np.uint8, 3), 'rgba8': (np.uint8, 4),
              'bgra8': (np.uint8, 4), 'mono8': (np.uint8, 0), 'mono16': (np.uint16, 0)}
 
@@ -70,11 +113,44 @@ def checked_rows(msg: Any, pixel_bytes: int) -> NDArray[np.uint8]:
     return data.reshape(height, step)[:, :width * pixel_bytes]
 
 
+def _checked(msg: Any, name: str, encoding: Encoding) -> NDArray[np.uint8]:
+    rows = checked_rows(msg, encoding.pixel_bytes)
+    height, width = int(msg.height), int(msg.width)
+    least, across = encoding.tile
+    if height < least or width < across:
+        raise MessageError(
+            'size', f'{name} image is {width}x{height}, must be at least {across}x{least}')
+    if encoding.channels == 2 and width % 2:
+        raise MessageError('size', f'{name} image is {width} wide, but two pixels share their '
+                                   'colour: the width must be even')
+    return rows
+
+
+def image_size(msg: Any) -> tuple[int, int]:
+    """
+    Height and width of what ``to_rgb`` would give, without the work where there is a way.
+
+    Raises
+    ------
+    MessageError
+        As ``to_rgb``.
+
+    """
+    name = str(msg.encoding)
+    encoding = ENCODINGS.get(name)
+    if encoding is None:
+        height, width, _ = _through_cv_bridge(msg).shape
+        return height, width
+    _checked(msg, name, encoding)
+    return int(msg.height), int(msg.width)
+
+
 def to_rgb(msg: Any) -> NDArray[np.uint8]:
     """
     Convert a ``sensor_msgs/Image`` to RGB.
 
-    16-bit grey keeps its upper eight bits.
+    As cv_bridge does: colours are converted first, then 16 bits are scaled to 8 by 255/65535 and
+    rounded. Unlike cv_bridge 4.1, big-endian images come out right.
 
     Returns
     -------
@@ -87,25 +163,25 @@ def to_rgb(msg: Any) -> NDArray[np.uint8]:
         Cause ``encoding``, ``size``, ``step`` or ``length``.
 
     """
-    encoding = str(msg.encoding)
-    pixel_bytes = PIXEL_BYTES.get(encoding)
-    if pixel_bytes is None:
+    name = str(msg.encoding)
+    encoding = ENCODINGS.get(name)
+    if encoding is None:
         return _through_cv_bridge(msg)
-    rows = checked_rows(msg, pixel_bytes)
+    rows = _checked(msg, name, encoding)
     height, width = int(msg.height), int(msg.width)
-    if encoding == 'rgb8':
+    if name == 'rgb8':
         return rows.reshape(height, width, 3).copy()
-    if encoding == 'mono16':
-        # The upper byte alone: its place is the message's endianness, not this machine's.
-        first = 0 if msg.is_bigendian else 1
-        pixels = np.ascontiguousarray(rows.reshape(height, width, 2)[:, :, first])
-    elif pixel_bytes == 1:
-        pixels = np.ascontiguousarray(rows)
-    else:
-        pixels = np.ascontiguousarray(rows).reshape(height, width, pixel_bytes)
-    if encoding.startswith('bayer') and (height < 2 or width < 2):
-        raise MessageError('size', f'{encoding} image is {width}x{height}, must be at least 2x2')
-    return _uint8(cv2.cvtColor(pixels, _COLOUR[encoding]))
+    pixels: NDArray[Any] = np.ascontiguousarray(rows)
+    if encoding.deep:
+        pixels = pixels.view('>u2' if msg.is_bigendian else '<u2').astype(np.uint16)
+    if encoding.channels > 1:
+        pixels = pixels.reshape(height, width, encoding.channels)
+    if encoding.colour is not None:
+        pixels = cv2.cvtColor(pixels, encoding.colour)
+    if encoding.deep:
+        # v * 255 / 65535 is v / 257, rounded: no number lies half way between two.
+        pixels = (pixels + np.uint32(128)) // np.uint32(257)
+    return _uint8(pixels)
 
 
 def _uint8(image: Any) -> NDArray[np.uint8]:
@@ -118,7 +194,7 @@ def _through_cv_bridge(msg: Any) -> NDArray[np.uint8]:
     except ImportError:
         raise MessageError(
             'encoding', f'image encoding {msg.encoding!r} is not one of '
-            f'{", ".join(PIXEL_BYTES)}; for others install cv_bridge') from None
+            f'{", ".join(ENCODINGS)}; for others install cv_bridge') from None
     try:
         image = CvBridge().imgmsg_to_cv2(msg, desired_encoding='rgb8')
     except Exception as error:  # cv_bridge raises its own and OpenCV's errors alike
