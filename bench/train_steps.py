@@ -96,6 +96,12 @@ def ready(size: Size, *lead: int) -> Callable[[], Tensor]:
     return functools.cache(lambda: as_floats(pictures(size, *lead)))
 
 
+def two_views(size: Size) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Give two views of a batch; two pictures in memory, as augmentation makes them."""
+    return functools.cache(lambda: (as_floats(pictures(size, size.batch)),
+                                    as_floats(pictures(size, size.batch))))
+
+
 def our_step(objective: Objective, size: Size, *lead: int, **more: Tensor) -> Step:
     """Step an objective as the trainer does, on pictures (*lead, …) and ``more``."""
     optimiser = torch.optim.AdamW(
@@ -144,8 +150,8 @@ def their_simclr(size: Size) -> Step:
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     model = nn.Sequential(timm_vit(size), SimCLRProjectionHead(192, 512, 128))
-    images, criterion = ready(size, size.batch), NTXentLoss(0.1)
-    return their_step(model, lambda: criterion(model(images()), model(images())))
+    views, criterion = two_views(size), NTXentLoss(0.1)
+    return their_step(model, lambda: criterion(*(model(images) for images in views())))
 
 
 def our_moco(size: Size) -> Step:
@@ -162,16 +168,16 @@ def their_moco(size: Size) -> Step:
     model = nn.Sequential(timm_vit(size), MoCoProjectionHead(192, 512, 128))
     slow = copy.deepcopy(model)
     deactivate_requires_grad(slow)
-    images = ready(size, size.batch)
+    views = two_views(size)
     criterion = NTXentLoss(0.1, memory_bank_size=(2048, 128))
 
     def loss() -> Tensor:
         update_momentum(model, slow, 0.99)
         both = []
-        for _ in range(2):
+        for query, key in (views(), views()[::-1]):
             with torch.no_grad():
-                keys = slow(images())
-            both.append(criterion(model(images()), keys))
+                keys = slow(key)
+            both.append(criterion(model(query), keys))
         return (both[0] + both[1]) / 2
 
     return their_step(model, loss)
@@ -310,14 +316,14 @@ def their_dino(size: Size) -> Step:
     teacher.load_state_dict(student.state_dict())
     deactivate_requires_grad(teacher)
     criterion = DINOLoss(output_dim=1024)
-    images = ready(size, size.batch)
-    small = functools.cache(lambda: images()[:, :, :48, :48].contiguous())
+    views = two_views(size)
+    small = functools.cache(lambda: [view[:, :, :48, :48].contiguous() for view in views()])
 
     def loss() -> Tensor:
         update_momentum(student, teacher, 0.992)
         with torch.no_grad():
-            wanted = [teacher(images()) for _ in range(2)]
-        found = [student(images()), student(images()), student(small()), student(small())]
+            wanted = [teacher(images) for images in views()]
+        found = [student(images) for images in (*views(), *small())]
         value: Tensor = criterion(wanted, found, epoch=1)
         return value
 

@@ -14,6 +14,7 @@ from typing import Any
 import warnings
 
 from ssl_vla_ros.cli_augment import add_augment_commands
+from ssl_vla_ros.cli_bundle import add_bundle_commands
 from ssl_vla_ros.cli_dataset import add_dataset_commands
 from ssl_vla_ros.cli_episodes import add_episode_commands
 from ssl_vla_ros.cli_nodes import add_node_commands
@@ -28,31 +29,6 @@ INTERRUPTED = 130
 def _demo(options: argparse.Namespace) -> int:
     from ssl_vla_ros.demo.run import run_demo
     return run_demo(options.out, options.quick)
-
-
-def _export(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.bundle.export import export_bundle
-    done = export_bundle(options.run, options.out, options.data,
-                         world_model_run=options.world_model, head_run=options.head,
-                         name=options.name)
-    print(f'{done.path}: parity with torch on real frames')
-    for name, parity in done.parity.items():
-        print(f'  {name:<18} {parity.samples} samples, max error {parity.max_abs_error:.1e}, '
-              f'cosine {parity.cosine:.6f}')
-    print(f'\nNext: ros2 launch ssl_vla_ros inference.launch.py bundle:={done.path.resolve()}')
-    return 0
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from ssl_vla_ros.contract import load_contract
-    from ssl_vla_ros.places import own_file
-    from ssl_vla_ros.runtime.bundle import load_bundle
-    robot = load_contract(own_file(options.contract)) if options.contract else None
-    bundle = load_bundle(options.bundle, backend=options.backend, robot=robot)
-    bundle.warm_up()
-    print(f'{options.bundle}: hashes, shapes and contract are right; runs on {bundle.backend} '
-          f'{bundle.backend_note}')
-    return 0
 
 
 def _rollout(options: argparse.Namespace) -> int:
@@ -90,17 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_dataset_commands(command, groups)
     add_augment_commands(command, groups)
     add_training_commands(command, groups)
-    part = command(groups, 'export', _export, 'export runs to one bundle, with proof of parity')
-    part.add_argument('run', type=Path, help='the pretraining run')
-    part.add_argument('--out', type=Path, required=True)
-    part.add_argument('--data', type=Path, required=True, help='real frames for the proof')
-    part.add_argument('--world-model', type=Path, help='run trained on this encoder')
-    part.add_argument('--head', type=Path, help='run trained on this encoder')
-    part.add_argument('--name', default='')
-    part = command(groups, 'verify', _verify, 'check a bundle: hashes, shapes, contract, backend')
-    part.add_argument('bundle', type=Path)
-    part.add_argument('--contract', type=Path, help='robot it is to run on')
-    part.add_argument('--backend', default='auto', choices=['auto', 'cpu', 'cuda', 'tensorrt'])
+    add_bundle_commands(command, groups)
     add_node_commands(command, groups)
     part = command(groups, 'rollout', _rollout, 'lifts of a head on the simulated arm, in process')
     part.add_argument('run', type=Path)

@@ -28,8 +28,8 @@ def example_report() -> dict[str, Any]:
             'published': dict.fromkeys(topics, 7123), 'written': dict.fromkeys(topics, 7120),
             'lost': dict.fromkeys(topics, 1), 'dropped': dict.fromkeys(topics, 0),
             'rejected': dict.fromkeys(topics, 2)},
-        'parity': {'encoder.onnx': {
-            'samples': 64, 'max_abs_error': 5.4e-07, 'cosine': 1.0, 'tolerance': 1e-4}},
+        'parity': {'encoder.onnx': {'cpu': {
+            'samples': 64, 'max_abs_error': 5.4e-07, 'cosine': 1.0, 'tolerance': 1e-4}}},
         'wall_s': 803.2, 'peak_rss_mb': 2345.0,
         'stages': {'record': 301.0, 'train': 400.5},
         'curves': {'encoder': {

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 import json
 from pathlib import Path
 import shutil
 
 import numpy as np
 import pytest
-from ssl_vla_ros.bundle import export
+from ssl_vla_ros.bundle import writer
 from ssl_vla_ros.bundle.export import export_bundle
-from ssl_vla_ros.bundle.parity import check_parity
+from ssl_vla_ros.bundle.parity import check_parity, run_torch
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.runtime.bundle import load_bundle
+from ssl_vla_ros.runtime.parity import LIMITS
 from ssl_vla_ros.training.runs import Run
 from ssl_vla_ros.training.train import train
 from tiny_training import small_config, write_toy
@@ -101,11 +103,24 @@ def test_the_manifest_says_where_it_comes_from(runs: Runs, bundle: Path) -> None
     assert manifest['dataset_digest'] == runs.dataset.digest()
     assert manifest['contract_digest'] == runs.dataset.contract.digest()
     assert manifest['config_digest'] == runs.encoder.info['config_digest']
-    assert manifest['world_model'] == {'file': 'world_model.onnx', 'context': 2, 'horizon': 3}
-    assert manifest['head'] == {'file': 'head.onnx', 'history': 2, 'chunk': 4, 'execute': 2}
-    for parity in manifest['parity'].values():
-        assert parity['samples'] > 10
-        assert parity['max_abs_error'] <= parity['tolerance']
+    kind = {'precision': 'fp32', 'opset': 18}
+    assert manifest['world_model'] == {
+        'file': 'world_model.onnx', 'context': 2, 'horizon': 3, **kind}
+    assert manifest['head'] == {
+        'file': 'head.onnx', 'history': 2, 'chunk': 4, 'execute': 2, **kind}
+    for seen in manifest['parity'].values():
+        assert seen['cpu']['samples'] > 10
+        assert seen['cpu']['max_abs_error'] <= seen['cpu']['tolerance']
+        assert seen['cpu']['cosine'] >= 0.9999
+    assert manifest['licences'] == {'software': 'Apache-2.0', 'weights': 'not stated'}
+    networks = manifest['networks']
+    assert networks.keys() == manifest['metrics'].keys() | {'decoder'}
+    assert networks['encoder'] == {
+        'inputs': [{'name': 'images', 'type': 'uint8', 'shape': ['batch', 1, 32, 32, 3],
+                    'axes': ['batch', 'camera', 'row', 'column', 'channel'],
+                    'units': 'rgb8, 0 … 255'}],
+        'output': {'name': 'features', 'type': 'float32', 'shape': ['batch', 4, 2],
+                   'axes': ['batch', 'token', 'dimension'], 'units': 'none'}}
     assert set(manifest['metrics']) == {'encoder', 'world_model', 'head'}
 
 
@@ -125,7 +140,7 @@ def quick(runs: Runs, out: Path, **others: Path) -> None:
 def fast_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
     """Take graphs exported before: what is tested here is what becomes of them."""
     monkeypatch.setattr(
-        export, 'export_graph',
+        writer, 'export_graph',
         lambda network, inputs, output, path: shutil.copy(bundle / path.name, path))
 
 
@@ -158,14 +173,14 @@ def test_an_interrupted_export_leaves_the_old_bundle(
         raise error
     for place in ('check_parity', '_sha256'):
         with monkeypatch.context() as patch:
-            patch.setattr(export, place, stop)
+            patch.setattr(writer, place, stop)
             with pytest.raises(type(error) if isinstance(error, OSError) else KeyboardInterrupt):
                 quick(runs, out)
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
         assert [path.name for path in tmp_path.iterdir()] == ['toy']
     quick(runs, out)
     assert sorted(path.name for path in out.iterdir()) == [
-        'decoder.onnx', 'encoder.onnx', 'manifest.json']
+        'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
     assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
@@ -176,7 +191,7 @@ def test_a_bundle_moved_aside_by_a_killed_export_is_put_back(
 
     def stop(*_: object, **__: object) -> None:
         raise BundleError('stopped')
-    monkeypatch.setattr(export, 'check_parity', stop)
+    monkeypatch.setattr(writer, 'check_parity', stop)
     with pytest.raises(BundleError, match='stopped'):
         quick(runs, tmp_path / 'toy')
     load_bundle(tmp_path / 'toy', backend='cpu')
@@ -185,7 +200,7 @@ def test_a_bundle_moved_aside_by_a_killed_export_is_put_back(
 @pytest.mark.usefixtures('fast_graphs')
 def test_graphs_that_differ_give_no_bundle(
         runs: Runs, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = export.encoder_digest
+    original = writer.encoder_digest
 
     def disturb(encoder: torch.nn.Module) -> str:
         digest = original(encoder)  # type: ignore[arg-type]
@@ -193,21 +208,27 @@ def test_graphs_that_differ_give_no_bundle(
             for parameter in encoder.parameters():
                 parameter.mul_(1.05)
         return digest
-    monkeypatch.setattr(export, 'encoder_digest', disturb)
-    with pytest.raises(BundleError, match=r'encoder\.onnx: ONNX Runtime differs from torch'):
+    monkeypatch.setattr(writer, 'encoder_digest', disturb)
+    with pytest.raises(BundleError, match=r'encoder\.onnx: cpu differs from torch in fp32: max error'):
         quick(runs, tmp_path / 'toy')
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parity_looks_at_each_sample_and_at_nan(runs: Runs, bundle: Path) -> None:
     encoder = runs.encoder.encoder()
-    images = windows(runs.dataset, 3)
-    parity = check_parity(encoder, bundle / 'encoder.onnx', {'images': images})
-    assert parity.samples == 3
-    with torch.no_grad():
-        next(encoder.parameters()).fill_(float('nan'))
-    with pytest.raises(BundleError, match='differs from torch by nan'):
-        check_parity(encoder, bundle / 'encoder.onnx', {'images': images})
+    inputs = {'images': windows(runs.dataset, 6)}
+    expected = run_torch(encoder, inputs)
+    check = partial(check_parity, bundle / 'encoder.onnx', inputs=inputs, precision='fp32',
+                    limits=LIMITS['fp32'])
+    found, passed_over = check(expected)
+    assert found['cpu'].samples == 6
+    assert found.keys() | passed_over.keys() == {'cpu', 'cuda', 'tensorrt'}
+    expected[5, 0, 0] += 1.0
+    with pytest.raises(BundleError, match='differs from torch in fp32: max error 1 '):
+        check(expected)
+    expected[5, 0, 0] = np.nan
+    with pytest.raises(BundleError, match='max error nan'):
+        check(expected)
 
 
 def test_what_is_no_bundle_is_not_replaced(runs: Runs, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_page_holds_everything_and_needs_nothing() -> None:
     assert '17 of 20' in page.sections['Policies, closed loop']
     assert '0.62' in page.sections['World model']
     assert '31.5 ms' in page.sections['Inference']
-    assert 'encoder.onnx 64 5.4e-07' in page.sections['Export']
+    assert 'encoder.onnx cpu 64 5.4e-07' in page.sections['Export']
     assert '7123' in page.sections['Messages recorded']
     # The random encoder's yaw was not probed; all else is there.
     assert page.sections['Probes of frozen features'].count('not run') == 1

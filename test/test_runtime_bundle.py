@@ -98,7 +98,8 @@ def test_an_altered_contract_is_refused(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    (lambda data: data.update(schema_version=2), 'schema_version is 2'),
+    (lambda data: data.update(schema_version=1), 'schema_version is 1'),
+    (lambda data: data['encoder'].update(precision='fp8'), r"encoder.precision is 'fp8'"),
     (lambda data: data.pop('encoder'), 'encoder is missing'),
     (lambda data: data['encoder'].update(height='96'), "encoder.height is '96'"),
     (lambda data: data['encoder'].update(cameras=['rear']), 'encoder.cameras'),
@@ -128,11 +129,13 @@ def test_no_directory_no_manifest_and_no_json_are_told_apart(tmp_path: Path) -> 
 def test_shapes_that_differ_from_the_promise_are_refused(directory: Path) -> None:
     contract = tiny_contract()
     write_manifest(directory, contract, head={
-        'file': 'head.onnx', 'history': HISTORY + 1, 'chunk': CHUNK, 'execute': 1})
+        'file': 'head.onnx', 'precision': 'fp32', 'history': HISTORY + 1, 'chunk': CHUNK,
+        'execute': 1})
     with pytest.raises(BundleError, match=r"head\.onnx: input 'features' has shape"):
         load_bundle(directory)
     write_manifest(directory, contract, head={
-        'file': 'decoder.onnx', 'history': HISTORY, 'chunk': CHUNK, 'execute': 1})
+        'file': 'decoder.onnx', 'precision': 'fp32', 'history': HISTORY, 'chunk': CHUNK,
+        'execute': 1})
     with pytest.raises(BundleError, match='has the inputs'):
         load_bundle(directory)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ssl_vla_ros import cli
+from ssl_vla_ros.bundle.export import export_bundle
 from ssl_vla_ros.errors import ConfigError, DatasetError
 from ssl_vla_ros.objectives import OBJECTIVES
 from ssl_vla_ros.training.config import load_train_config, TrainConfig
@@ -67,6 +68,20 @@ def check(settings: TrainConfig, data: Path, out: Path) -> None:
 def test_an_objective_trains_on_a_real_robot_s_data(
         objective: str, name: str, imported: dict[str, Path], tmp_path: Path) -> None:
     check(config(objective), imported[name], tmp_path / 'run')
+    if name == 'bridge':
+        prove(tmp_path / 'run', imported[name], tmp_path)
+
+
+def prove(run: Path, data: Path, folder: Path) -> None:
+    """Export an encoder; what runs on the robot gives what was trained, on real frames."""
+    for precision, cosine, error in (('fp32', 0.9999, 1e-4), ('fp16', 0.999, math.inf)):
+        done = export_bundle(run, folder / precision, data, precision=precision)
+        seen = done.parity['encoder.onnx']['cpu']
+        assert seen.samples >= 50
+        assert seen.cosine >= cosine
+        assert seen.max_abs_error <= error
+        # Also of what differs from frame to frame: pictures share most of their features.
+        assert seen.centred_cosine is not None and seen.centred_cosine >= 0.99
 
 
 @pytest.mark.parametrize(('objective', 'more'), [

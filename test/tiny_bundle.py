@@ -151,18 +151,20 @@ def _head(path: Path, cameras: int, state: int, actions: int) -> None:
 def write_manifest(directory: Path, contract: Contract, **changes: Any) -> None:
     """Write manifest.json with the hashes of the files as they are; ``changes`` on top."""
     cameras = len(contract.cameras)
-    data = {
-        'schema_version': 1, 'name': 'tiny', 'created': '2026-01-01T00:00:00Z',
+    data: dict[str, Any] = {
+        'schema_version': 2, 'name': 'tiny', 'created': '2026-01-01T00:00:00Z',
         'contract': contract.to_dict(), 'contract_digest': contract.digest(),
         'files': {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                   for path in sorted(directory.glob('*.onnx'))},
-        'encoder': {'file': 'encoder.onnx', 'objective': 'mean_colour',
-                    'cameras': list(contract.camera_names), 'height': HEIGHT, 'width': WIDTH,
-                    'tokens': cameras, 'dim': 3, 'opset': 18},
-        'world_model': {'file': 'world_model.onnx', 'context': CONTEXT, 'horizon': HORIZON},
-        'decoder': {'file': 'decoder.onnx', 'height': HEIGHT, 'width': WIDTH},
-        'head': {'file': 'head.onnx', 'history': HISTORY, 'chunk': CHUNK, 'execute': EXECUTE},
-    } | changes
+        'encoder': {'objective': 'mean_colour', 'cameras': list(contract.camera_names),
+                    'height': HEIGHT, 'width': WIDTH, 'tokens': cameras, 'dim': 3},
+        'world_model': {'context': CONTEXT, 'horizon': HORIZON},
+        'decoder': {'height': HEIGHT, 'width': WIDTH},
+        'head': {'history': HISTORY, 'chunk': CHUNK, 'execute': EXECUTE},
+    }
+    for part in ('encoder', 'world_model', 'decoder', 'head'):
+        data[part] |= {'file': f'{part}.onnx', 'precision': 'fp32', 'opset': 18}
+    data |= changes
     (directory / 'manifest.json').write_text(json.dumps(data), encoding='utf-8')
 
 

@@ -1,83 +1,90 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parity: the same inputs through torch and through ONNX Runtime."""
+"""Parity: the same inputs through torch and through every backend that is to be had."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import onnxruntime
 from ssl_vla_ros.errors import BundleError
+from ssl_vla_ros.runtime.backend import open_session, PROVIDERS
+from ssl_vla_ros.runtime.parity import Arrays, compare, GPU_LIMITS, Limits, Parity
 import torch
 from torch import nn
 
-#: Largest absolute difference, and smallest cosine, of fp32 graphs on real data.
-MAX_ABS_ERROR = 1e-4
-MIN_COSINE = 0.9999
+#: Samples that are run together, besides each alone: a batch that was baked in would show.
+_TOGETHER = 4
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far ONNX Runtime is from torch for one graph."""
-
-    samples: int
-    max_abs_error: float
-    cosine: float
-    tolerance: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Plain values for the manifest."""
-        return asdict(self)
+@torch.no_grad()
+def run_torch(network: nn.Module, inputs: Arrays) -> NDArray[Any]:
+    """Output of a network for numpy inputs, in the order of its arguments."""
+    output = network.eval()(*(torch.from_numpy(np.ascontiguousarray(value))
+                              for value in inputs.values()))
+    found: NDArray[Any] = output.numpy()
+    return found
 
 
-def run_onnx(path: Path, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-    """Output of an ONNX file on the CPU provider, one thread."""
-    output: NDArray[np.generic] = _session(path).run(None, inputs)[0]
-    return output
-
-
-def run_alone(path: Path, inputs: dict[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-    """Output of an ONNX file, one sample at a time, as on the robot."""
-    session = _session(path)
+def run_alone(session: Any, inputs: Arrays) -> NDArray[Any]:
+    """Output of a session, one sample at a time, as on the robot."""
     count = len(next(iter(inputs.values())))
     return np.concatenate([
         session.run(None, {name: value[i:i + 1] for name, value in inputs.items()})[0]
         for i in range(count)])
 
 
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        str(path), options, providers=['CPUExecutionProvider'])
-
-
-@torch.no_grad()
-def check_parity(network: nn.Module, path: Path, inputs: dict[str, NDArray[np.generic]],
-                 tolerance: float = MAX_ABS_ERROR) -> Parity:
+def check_parity(path: Path, expected: NDArray[Any], inputs: Arrays, precision: str,
+                 limits: Limits) -> tuple[dict[str, Parity], dict[str, str]]:
     """
-    Compare a network with its ONNX file, each sample of ``inputs`` alone and all together.
+    Compare an ONNX file with what torch gave, on the CPU and on every other backend.
+
+    Returns
+    -------
+    dict, dict
+        Parity by backend, and why the others were left out.
 
     Raises
     ------
     BundleError
-        If they differ by more than ``tolerance`` or point in different directions.
+        If one of them is outside of the limits.
 
     """
-    tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in inputs.values()]
-    expected = network(*tensors).numpy().astype(np.float64)
-    together = run_onnx(path, inputs).astype(np.float64)
-    alone = run_alone(path, inputs).astype(np.float64)
-    error = max(float(np.abs(expected - together).max()), float(np.abs(expected - alone).max()))
-    norm = np.linalg.norm(expected) * np.linalg.norm(together)
-    cosine = float((expected * together).sum() / norm) if norm > 0.0 else 1.0
-    # Written so that NaN, which compares false with everything, fails.
-    if not (np.isfinite(together).all() and error <= tolerance and cosine >= MIN_COSINE):
-        raise BundleError(
-            f'{path.name}: ONNX Runtime differs from torch by {error:.2g} (allowed '
-            f'{tolerance:g}), cosine {cosine:.6f} (at least {MIN_COSINE}): no bundle is written')
-    return Parity(len(expected), error, cosine, tolerance)
+    found: dict[str, Parity] = {}
+    passed_over: dict[str, str] = {}
+    for backend in PROVIDERS:
+        try:
+            session = open_session(path, backend, 1, precision).session
+        except BundleError as error:
+            if backend == 'cpu':
+                raise
+            passed_over[backend] = str(error)
+            continue
+        allowed = limits if backend == 'cpu' or precision != 'fp32' else GPU_LIMITS
+        parity = compare(expected, run_alone(session, inputs), allowed)
+        batch = {name: value[:_TOGETHER] for name, value in inputs.items()}
+        together = compare(expected[:_TOGETHER], session.run(None, dict(batch))[0], allowed)
+        for seen in (parity, together):
+            if not seen.holds:
+                raise BundleError(f'{path.name}: {backend} differs from torch in {precision}: '
+                                  f'{seen}: no bundle is written{_remedy(precision)}')
+        found[backend] = parity
+    return found, passed_over
+
+
+def _remedy(precision: str) -> str:
+    return '' if precision == 'fp32' else '; export with a higher --precision'
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` numbers below ``count``, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
+def picked(arrays: Mapping[str, NDArray[Any]], places: NDArray[np.int64]
+           ) -> dict[str, NDArray[Any]]:
+    """Give some samples of every array."""
+    return {name: np.ascontiguousarray(value[places]) for name, value in arrays.items()}

@@ -229,7 +229,7 @@ class Demo:
                     '--world-model', world_model, '--head', head, '--name', 'sim_ur5e_lift'))],
                     self.logs, lambda done, what: shown.update(done, 1), at_once=1)
             parity = read_json(self.bundle / 'manifest.json')['parity']
-            worst = max(item['max_abs_error'] for name, item in parity.items()
+            worst = max(item['cpu']['max_abs_error'] for name, item in parity.items()
                         if name != 'decoder.onnx')
             shown.done(f'parity with torch: max error {worst:.1e}')
 

@@ -93,6 +93,7 @@ class Dino(Objective):
         wanted, wanted_patches = self._teach(whole)
         mask = self._mask(count, generator, images.device)
         tokens = self._student(whole, mask)
+        del whole  # or it would be held through the backward pass
         pictures = self._picture(self.encoder, tokens)
         logits = [*self.head(pictures).chunk(2)]
         if config.local_crops:

@@ -63,6 +63,7 @@ class MoCo(Objective):
         # Keys first: what they take is free again before the queries fill the memory.
         keys = self._keys(views).chunk(2)
         queries = self.projection(self.encoder.rows(views)).chunk(2)
+        del views  # or they would be held through the backward pass
         queue = self.get_buffer('queue').clone()
         loss = (queue_nce(queries[0], keys[1], queue, config.temperature)
                 + queue_nce(queries[1], keys[0], queue, config.temperature)) / 2

@@ -52,8 +52,10 @@ class SimCLR(Objective):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """NT-Xent over two views of each moment."""
         config, images = self.config, batch['images']
-        views = torch.cat([view(images, config.views, generator) for _ in range(2)])
-        first, second = self.projection(self.encoder.rows(views, chunk=config.chunk)).chunk(2)
+        # Without a name, so that nothing holds the views when the backward pass begins.
+        first, second = self.projection(self.encoder.rows(
+            torch.cat([view(images, config.views, generator) for _ in range(2)]),
+            chunk=config.chunk)).chunk(2)
         _, processes = world()
         known = min(int(self.get_buffer('remembered')), config.memory)
         bank = self.get_buffer('memory')[:known] if known else None

@@ -194,11 +194,13 @@ def _parity(parity: Mapping[str, Any]) -> str:
         return _missing()
     rows = []
     for name in parity:
-        row = part(parity, name)
-        rows.append((name, shown(number(row, 'samples'), '{:.0f}'), shown(
-            number(row, 'max_abs_error'), '{:.1e}'), shown(number(row, 'tolerance'), '{:.0e}'),
-            shown(number(row, 'cosine'), '{:.6f}')))
-    return _table(('graph', 'real samples', 'largest error', 'allowed', 'cosine'), rows) + (
+        for backend in part(parity, name):
+            row = part(part(parity, name), backend)
+            rows.append((name, backend, shown(number(row, 'samples'), '{:.0f}'), shown(
+                number(row, 'max_abs_error'), '{:.1e}'), shown(
+                number(row, 'tolerance'), '{:.0e}'), shown(number(row, 'cosine'), '{:.6f}')))
+    return _table(('graph', 'backend', 'real samples', 'largest error', 'allowed',
+                   'smallest cosine'), rows) + (
         '<p>ONNX Runtime against torch; the decoder draws in grey levels of 255.</p>')
 
 

@@ -76,6 +76,30 @@ def _ports(manifest: Manifest, part: str) -> tuple[list[_Port], _Port]:
             ('actions', 'float32', (head.chunk, actions)))
 
 
+def describe(manifest: Manifest, part: str) -> dict[str, Any]:
+    """Inputs and output of a network as the manifest tells them: shapes, axes and units."""
+    inputs, output = _ports(manifest, part)
+    return {'inputs': [_described(port) for port in inputs], 'output': _described(output)}
+
+
+#: What the axes after the batch are, and what the numbers mean.
+_MEANING = {
+    ('images', 4): ('camera, row, column, channel', 'rgb8, 0 … 255'),
+    ('features', 2): ('token, dimension', 'none'),
+    ('features', 3): ('tick (oldest first), token, dimension', 'none'),
+    ('prediction', 3): ('tick ahead, token, dimension', 'none, as features'),
+    ('actions', 2): ('tick (oldest first), action_names', "those of the contract's action topics"),
+    ('state', 2): ('tick (oldest first), state_names', "those of the contract's state topics"),
+}
+
+
+def _described(port: _Port) -> dict[str, Any]:
+    name, kind, shape = port
+    axes, units = _MEANING[name, len(shape)]
+    return {'name': name, 'type': kind, 'shape': ['batch', *shape],
+            'axes': ['batch', *axes.split(', ')], 'units': units}
+
+
 class _Network:
     """One ONNX file, its promised inputs and output, and the session that runs it."""
 
@@ -162,6 +186,10 @@ class Bundle:
                               f'export a bundle with one (loaded: {", ".join(self._networks)})')
         return self._networks[part]
 
+    def run(self, part: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Output of a network for named inputs (batch, …), as the manifest describes them."""
+        return self._network(part)(**inputs)
+
     def warm_up(self, runs: int = 3) -> None:
         """
         Run every network on zeros, so that the first real frame is no slower than the others.
@@ -235,7 +263,7 @@ class Bundle:
 
 def load_bundle(
     path: str | Path, *, backend: str = 'auto', threads: int = 1,
-    robot: Contract | None = None, parts: Sequence[str] = PARTS,
+    robot: Contract | None = None, parts: Sequence[str] = PARTS, cores: Sequence[int] = (),
 ) -> Bundle:
     """
     Verify a bundle and open its networks.
@@ -253,6 +281,8 @@ def load_bundle(
     parts
         Which networks to open; a wanted one that the bundle does not have is left out (ask
         ``Bundle.has``), save the encoder's description, which every bundle has.
+    cores
+        CPU cores that threads beside the caller's are bound to; none: wherever there is room.
 
     Raises
     ------
@@ -277,7 +307,8 @@ def load_bundle(
         description = getattr(manifest, part)
         if description is None:
             continue
-        opened = open_session(directory / description.file, used, threads, manifest.digest)
+        opened = open_session(directory / description.file, used, threads,
+                              manifest.precisions[part], cores)
         networks[part] = _Network(manifest, part, opened.session)
         # What the first network settles on holds for all: one bundle, one backend.
         used, note = opened.backend, note or opened.note

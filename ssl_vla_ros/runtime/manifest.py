@@ -13,8 +13,9 @@ from typing import Any
 
 from ssl_vla_ros.contract import Contract, parse_contract
 from ssl_vla_ros.errors import BundleError, ContractError
+from ssl_vla_ros.runtime.parity import PRECISIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = 'manifest.json'
 #: Files of these kinds may lie in a bundle without a hash: no runtime reads them.
 _DOCUMENTS = ('.md', '.txt', '.json', '.html', '.png', '.jpg', '.yaml')
@@ -63,7 +64,12 @@ class HeadPart:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A validated manifest; ``data`` is all of it, ``digest`` the SHA-256 of its file."""
+    """
+    A validated manifest.
+
+    ``precisions`` has that of each network, ``data`` is all of the manifest, ``digest`` the
+    SHA-256 of its file.
+    """
 
     path: Path
     name: str
@@ -73,6 +79,7 @@ class Manifest:
     world_model: WorldModelPart | None
     decoder: DecoderPart | None
     head: HeadPart | None
+    precisions: Mapping[str, str]
     digest: str
     data: Mapping[str, Any]
 
@@ -112,6 +119,11 @@ class _Table:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise self.fail(key, f'a whole number from 1 to {most}')
         return value
+
+    def precision(self) -> str:
+        if self.get('precision') not in PRECISIONS:
+            raise self.fail('precision', f'one of {", ".join(PRECISIONS)}')
+        return self.text('precision')
 
     def file(self, files: Mapping[str, str]) -> str:
         name = self.text('file')
@@ -202,7 +214,11 @@ def read_manifest(directory: Path) -> Manifest:
             model.file(files), model.count('context'), model.count('horizon')),
         decoder=None if decoder is None else DecoderPart(
             decoder.file(files), decoder.count('height'), decoder.count('width')),
-        head=head_part, digest=hashlib.sha256(raw).hexdigest(), data=root.data)
+        head=head_part, precisions={
+            part: _Table(root.data[part], path, part).precision()
+            for part in ('encoder', 'world_model', 'decoder', 'head')
+            if root.data.get(part) is not None},
+        digest=hashlib.sha256(raw).hexdigest(), data=root.data)
 
 
 def verify_files(manifest: Manifest) -> None:

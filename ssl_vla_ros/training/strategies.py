@@ -192,7 +192,9 @@ def make_strategy(config: TrainConfig, place: Launched) -> Strategy | str:
         strategy = ShardedStrategy(place.ranks, backend)
     else:
         # Not every objective uses every part of a shared encoder: MAE leaves the fusion alone.
-        strategy = DDPStrategy(process_group_backend=backend, find_unused_parameters=True)
+        # Gradients lie where they are exchanged: one copy less, in time and in memory.
+        strategy = DDPStrategy(process_group_backend=backend, find_unused_parameters=True,
+                               gradient_as_bucket_view=True)
     if place.slurm:
         strategy.cluster_environment = SlurmTasks()
     return strategy
