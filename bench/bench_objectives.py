@@ -43,8 +43,9 @@ SMALL = {
     # 300 steps of every second row, or without the order, it tells clips apart, not moments.
     'temporal': ['model.frames=8', 'model.crop=1.0', 'model.stride=5', 'model.order_weight=1.0'],
 }
+#: Figures that are no probe: spread says nothing of what can be read off.
+SKIPPED = ('train_s', 'std', 'effective_rank', 'RankMe')
 #: Names of the rows that ``probe`` puts beside a run.
-SKIPPED = ('train_s', 'std')
 BASELINES = ('random encoder', 'PCA of pixels', 'proprioception')
 OBJECTIVES = ('simclr', 'moco', 'clip', 'mae', 'beit', 'videomae', 'temporal', 'r3m', 'dino',
               'jepa')

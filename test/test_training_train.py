@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -366,6 +367,14 @@ def test_settings_that_do_little_are_told(data: Path, tmp_path: Path) -> None:
     assert f'warmup_steps is 100 and steps is {config.steps}: the learning rate never' in said
     assert '1 of 6 episodes are held out' in said
     assert 'R²' not in said.replace('what the probes', ''), 'one episode calls nothing collapsed'
+
+
+def test_random_weights_that_are_frozen_are_told(data: Path, tmp_path: Path) -> None:
+    config = small_config('simclr')
+    config = replace(config, network=replace(config.network, frozen=True))
+    with pytest.warns(UserWarning, match='the encoder keeps its random weights'):
+        train(config, data, tmp_path / 'run')
+
 
 
 def test_a_dataset_is_no_directory_for_a_run(data: Path) -> None:

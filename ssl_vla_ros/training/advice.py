@@ -14,6 +14,7 @@ from typing import Any
 _WIDTH = 98
 #: Result of ``make bench-objectives``, shipped with the package.
 _MEASURED = 'objectives_measured.json'
+_BASELINES = ('random encoder', 'PCA of pixels')
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,21 @@ def _best(kind: Kind) -> list[str]:
             order = sorted(known, key=lambda name: -known[name])[:3]
             said = ', '.join(f'{name} {known[name]:.2f}' for name in order)
             lines.append(f'  measured, {figure}: {said}')
-    return lines
+    return lines + _borne_out(kind, table)
+
+
+def _borne_out(kind: Kind, table: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Say in which of the figures the objectives of a kind are above the baselines."""
+    said = []
+    for name in kind.objectives:
+        above = [figure for figure in kind.look_at if figure in table.get(name, {}) and all(
+            table[name][figure][0] > table[other][figure][0] for other in _BASELINES
+            if figure in table.get(other, {}))]
+        if name in table:
+            said.append(f'{name} in {", ".join(above) or "none"}')
+    return textwrap.wrap(
+        f'above a random encoder and the PCA of pixels: {"; ".join(said)}.', _WIDTH,
+        initial_indent='  ', subsequent_indent='  ') if said else []
 
 
 def _table() -> list[str]:

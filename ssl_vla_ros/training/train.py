@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ssl_vla_ros.errors import ConfigError
 from ssl_vla_ros.networks.encoder import Encoder
+from ssl_vla_ros.networks.timm_trunk import FRESH
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives import Objective
 from ssl_vla_ros.objectives.world_model import WorldModel
@@ -144,6 +145,10 @@ def _tell_what_to_expect(config: TrainConfig, work: Workspace, place: Launched, 
         warnings.warn(
             f'warmup_steps is {config.warmup_steps} and steps is {config.steps}: the learning '
             f'rate never gets to {config.learning_rate:g}; lower warmup_steps', stacklevel=3)
+    network = config.network
+    if network.frozen and network.init == FRESH:
+        warnings.warn('network.frozen is true and network.init is none: the encoder keeps its '
+                      'random weights; set network.init to what it is to start from', stacklevel=3)
     held_out = len(work.held_out)
     if held_out < FEWEST_EPISODES:
         warnings.warn(
