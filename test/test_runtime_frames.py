@@ -35,7 +35,7 @@ def test_pictures_of_one_tick_come_together_though_one_arrives_later() -> None:
     mailbox = box(wait_s=1.0)
     mailbox.put('wrist', stamp(0), 'wrist 0')
     mailbox.put('front', stamp(1), 'front 1')
-    threading.Timer(0.05, mailbox.put, ('wrist', stamp(1), 'wrist 1')).start()
+    threading.Timer(0.3, mailbox.put, ('wrist', stamp(1), 'wrist 1')).start()
     frames = take(mailbox)
     assert frames is not None and frames.stamp_ns == stamp(1)
     assert dict(frames.messages) == {'front': 'front 1', 'wrist': 'wrist 1'}
@@ -139,3 +139,78 @@ def test_closing_lets_the_worker_go_and_takes_nothing_more() -> None:
     assert take(mailbox) is None
     assert not mailbox.put('front', stamp(1), 'front')
     assert take(mailbox) is None
+
+
+class ByHand:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def clocked(clock: ByHand | None = None) -> Mailbox:
+    return Mailbox(('front',), 0.05, 0.05, 0.0, 'rate', *((clock,) if clock else ()))
+
+
+def test_the_clock_takes_the_newest_picture_once_a_tick() -> None:
+    mailbox = clocked()
+    found: list[tuple[float, FrameSet]] = []
+
+    def work() -> None:
+        while (frames := mailbox.take()) is not None:
+            found.append((time.monotonic(), frames))
+            mailbox.deadlines.publish(frames.tick_ns)
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    put: list[tuple[float, int]] = []
+    for number in range(60):     # at 100 Hz, stamped with any other clock
+        put.append((time.monotonic(), BEGIN + number * 10 * MS))
+        mailbox.put('front', put[-1][1], number)
+        time.sleep(0.01)
+    mailbox.close()
+    thread.join(2.0)
+    assert 8 <= len(found) <= 14, '0.6 s and more, at 20 Hz'
+    for at, frames in found[:-1]:
+        newest = max(stamp for when, stamp in put if when < at)
+        assert newest - frames.stamp_ns <= 30 * MS, 'at most the one that is just coming in'
+    ticks = [frames.tick_ns for _, frames in found]
+    assert all(tick % (50 * MS) == 0 for tick in ticks)
+    assert ticks == sorted(set(ticks))
+    assert mailbox.drops['decimated'] + mailbox.drops['superseded'] + len(found) in (59, 60)
+    assert mailbox.deadlines.periods - mailbox.deadlines.missed in (len(found), len(found) + 1)
+
+
+def test_a_tick_of_the_clock_without_a_new_picture_is_silent_and_one_overslept_is_missed() -> None:
+    clock = ByHand()
+    mailbox = clocked(clock)
+    clock.now += 0.01
+    mailbox.put('front', BEGIN, 'first')
+    clock.now += 0.04                       # the tick
+    first = take(mailbox)
+    assert first is not None and first.messages['front'] == 'first'
+    mailbox.deadlines.publish(first.tick_ns)
+    clock.now += 0.15                       # three ticks, nothing came
+    clock.now += 0.01
+    mailbox.put('front', BEGIN + 200 * MS, 'second')
+    clock.now += 0.05                       # its tick is over: the worker was busy
+    mailbox.put('front', BEGIN + 250 * MS, 'third')
+    clock.now += 0.05
+    third = take(mailbox)
+    assert third is not None and third.messages['front'] == 'third'
+    mailbox.deadlines.publish(third.tick_ns)
+    deadlines = mailbox.deadlines
+    assert (deadlines.periods, deadlines.silent) == (3, 3)
+    assert mailbox.drops == {'superseded': 1}
+    # What was overslept is counted once it is no longer one of the newest two.
+    for tick in range(2):
+        clock.now += 0.05
+        mailbox.put('front', BEGIN + (300 + 50 * tick) * MS, tick)
+    assert deadlines.missed == 1
+
+
+def test_another_trigger_is_refused() -> None:
+    with pytest.raises(ValueError, match="trigger is 'timer', must be one of image, rate"):
+        Mailbox(('front',), 0.05, 0.05, 0.0, 'timer')

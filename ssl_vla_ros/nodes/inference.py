@@ -23,7 +23,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
 from ssl_vla_ros.contract import Camera
-from ssl_vla_ros.errors import MessageError
+from ssl_vla_ros.errors import ConfigError, MessageError
 from ssl_vla_ros.messages.images import camera_rgb, fill_image
 from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import fill_tensor
@@ -32,7 +32,7 @@ from ssl_vla_ros.nodes.inference_report import InferenceReport
 from ssl_vla_ros.nodes.models import declare_model, open_model
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
-from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
+from ssl_vla_ros.runtime.frames import FrameSet, Mailbox, TRIGGERS
 from ssl_vla_ros.runtime.world import WorldTracker
 from std_srvs.srv import Trigger
 
@@ -48,6 +48,8 @@ class InferenceNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('inference')
         declare_model(self)
+        self.declare('trigger', 'image', 'image: a picture of the first camera is a tick; rate: '
+                     'the control clock ticks and takes the newest', fixed=True)
         self.declare('camera_wait_s', 0.02, 'longest wait for the other cameras of a tick, s',
                      fixed=True, low=0.0, high=1.0)
         self.declare('max_age_s', 0.5, 'pictures further from this clock are dropped, s',
@@ -72,6 +74,9 @@ class InferenceNode(ManagedNode):
 
     def configure(self) -> None:
         """Verify, open and warm up the bundle; subscribe, but keep nothing yet."""
+        if self.value('trigger') not in TRIGGERS:
+            raise ConfigError(f'parameter trigger is {self.value("trigger")!r}, must be one of '
+                              f'{", ".join(TRIGGERS)}')
         bundle = open_model(self, ('encoder', 'world_model', 'decoder'))
         self._bundle = bundle
         self._report = InferenceReport()
@@ -102,7 +107,8 @@ class InferenceNode(ManagedNode):
         assert self._bundle is not None
         encoder, contract = self._bundle.manifest.encoder, self._bundle.contract
         self._mailbox = Mailbox(encoder.cameras, 1.0 / contract.rate_hz,
-                                contract.sync.max_skew_s, self.value('camera_wait_s'))
+                                contract.sync.max_skew_s, self.value('camera_wait_s'),
+                                self.value('trigger'))
         self._report.begin(self._mailbox)
         self._info.publish(self._report.model_info(self._bundle, list(self._outputs)))
         self._forget.set()
@@ -197,7 +203,7 @@ class InferenceNode(ManagedNode):
         first = frames.messages[bundle.manifest.encoder.cameras[0]]
         self._publish_tensor('features', first.header, features)
         age = self._age_s(frames)
-        mailbox.deadlines.publish(frames.stamp_ns, age)
+        mailbox.deadlines.publish(frames.tick_ns, age)
         self._report.add(age, inference_s,
                          time.monotonic() - frames.received_s - frames.waited_s - inference_s,
                          frames.waited_s)

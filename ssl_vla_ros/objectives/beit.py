@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ssl_vla_ros.augment.image import photometric, PhotometricConfig
 from ssl_vla_ros.losses.masked import masked_token_entropy
 from ssl_vla_ros.networks.codebook import Codebook
+from ssl_vla_ros.networks.transformer import Block
 from ssl_vla_ros.networks.trunk import PatchTrunk
 from ssl_vla_ros.networks.vision import VisionEncoder
 from ssl_vla_ros.objectives.base import Batch, DataShape, Objective
@@ -24,6 +25,8 @@ class BeitConfig:
     tokens: int = 512          # of the visual vocabulary
     mask_ratio: float = 0.4
     smallest_block: int = 4    # patches
+    head_depth: int = 0        # blocks between the encoder and the classifier
+    head_heads: int = 3
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
 
 
@@ -34,7 +37,9 @@ class Beit(Objective):
     Batch: ``images`` uint8 (batch, cameras, height, width, 3). The paper's tokenizer is a discrete
     VAE trained on other pictures; ours is a codebook of the training split's own patches, found
     once by k-means and then frozen: it needs no download and no word is left unused. All patches
-    pass through the encoder, hidden ones as a learned token; the classifier stays behind.
+    pass through the encoder, hidden ones as a learned token; the classifier stays behind. So do
+    ``head_depth`` blocks before it: without them, as in the paper, the last blocks of the encoder
+    are busy with naming, and features are best read in the middle, which a shallow encoder lacks.
     """
 
     def __init__(self, shape: DataShape, config: BeitConfig, encoder: VisionEncoder) -> None:
@@ -46,6 +51,10 @@ class Beit(Objective):
                       torch.device('cpu'), config.smallest_block)
         self.codebook = Codebook(config.tokens, 3 * trunk.patch**2)
         self.hidden = nn.Parameter(0.02 * torch.randn(trunk.width))
+        if config.head_depth < 0:
+            raise ValueError(f'head_depth is {config.head_depth}, must be at least 0')
+        self.blocks = nn.ModuleList(
+            Block(trunk.width, config.head_heads) for _ in range(config.head_depth))
         self.classify = nn.Linear(trunk.width, config.tokens)
 
     def prepare(self, rows: Batch) -> None:
@@ -64,6 +73,8 @@ class Beit(Objective):
             len(patches), trunk.rows, trunk.columns, self.config.mask_ratio, generator,
             patches.device, self.config.smallest_block)
         tokens = self.encoder.each(self._masked, patches, mask)
+        for block in self.blocks:
+            tokens = block(tokens)
         logits = self.classify(tokens[:, trunk.prefix:])
         loss = masked_token_entropy(logits, words, mask)
         known = self._entropy(words[mask])

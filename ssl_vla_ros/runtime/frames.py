@@ -3,9 +3,9 @@
 """
 Hand the newest pictures of all cameras from callbacks to one worker, and never queue.
 
-The first camera sets the ticks; the others are matched to it by header stamp. Pictures of one
-tick arrive one after another, so the worker waits a moment for those still on their way rather
-than pairing a picture with the one of the tick before.
+The first camera sets the ticks, or a clock does; the others are matched to it by header stamp.
+Pictures of one tick arrive one after another, so the worker waits a moment for those still on
+their way rather than pairing a picture with the one of the tick before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+import math
 import threading
 import time
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 from ssl_vla_ros.runtime.history import JUMP_S, TickGate
 from ssl_vla_ros.runtime.timing import DeadlineCounter
 
+#: What makes a tick.
+TRIGGERS = ('image', 'rate')
 #: Messages kept of each further camera: enough to find the nearest one on either side.
 _RING = 4
 
@@ -33,6 +36,8 @@ class FrameSet:
     ----------
     stamp_ns
         Header stamp of the first source's message.
+    tick_ns
+        By what ``Mailbox.deadlines`` counts it: the stamp, or the clock's tick.
     messages
         By source name.
     received_s, waited_s
@@ -44,6 +49,7 @@ class FrameSet:
     """
 
     stamp_ns: int
+    tick_ns: int
     messages: Mapping[str, Any]
     received_s: float
     waited_s: float
@@ -53,6 +59,7 @@ class FrameSet:
 @dataclass
 class _Pending:
     stamp_ns: int
+    tick_ns: int
     message: Any
     received_s: float
     jumped: bool
@@ -72,20 +79,30 @@ class Mailbox:
         How far the stamps of other sources may be from the first one's.
     wait_s
         How long to wait for sources that are not there yet.
+    trigger
+        ``image``: a message of the first source is a tick, if one is due by its stamp. ``rate``:
+        the clock ticks, and takes the newest message that it has not taken before.
     clock
         Seconds of a clock that never jumps.
 
     """
 
     def __init__(self, sources: Sequence[str], period_s: float, max_skew_s: float,
-                 wait_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+                 wait_s: float, trigger: str = 'image',
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        if trigger not in TRIGGERS:
+            raise ValueError(f'trigger is {trigger!r}, must be one of {", ".join(TRIGGERS)}')
         self._first, *others = sources
         self._rings: dict[str, deque[tuple[int, Any]]] = {
             name: deque(maxlen=_RING) for name in others}
         self._max_skew_ns = max_skew_s * 1e9
         self._wait_s = wait_s
         self._clock = clock
-        self._gate = TickGate(period_s)
+        self._period_s = period_s
+        self._by_clock = trigger == 'rate'
+        self._began_s = clock()
+        # With no period every newer stamp passes.
+        self._gate = TickGate(0.0 if self._by_clock else period_s)
         self._condition = threading.Condition()
         self._pending: _Pending | None = None
         self._closed = False
@@ -122,15 +139,26 @@ class Mailbox:
             if verdict not in ('tick', 'jump'):
                 self.drops[verdict] += 1
                 return False
-            self.deadlines.observe(stamp_ns, self._lost)
+            received_s = self._clock()
+            tick_ns = self._tick_ns(received_s) if self._by_clock else stamp_ns
+            self.deadlines.observe(tick_ns, self._lost)
             self._lost = 0
             # Kept until a set is taken: a jump must not vanish with a picture that was dropped.
             self._jumped = self._jumped or verdict == 'jump'
             if self._pending is not None:
-                self.drops['superseded'] += 1
-            self._pending = _Pending(stamp_ns, message, self._clock(), self._jumped)
+                # Before the clock's tick a newer one is what was asked for.
+                self.drops['decimated' if self._pending.tick_ns == tick_ns else 'superseded'] += 1
+            self._pending = _Pending(stamp_ns, tick_ns, message, received_s, self._jumped)
             self._condition.notify()
             return True
+
+    def _tick_ns(self, now_s: float) -> int:
+        """Time of the first tick of the clock that is not over, since the mailbox was made."""
+        number = math.ceil((now_s - self._began_s) / self._period_s)
+        return round(number * self._period_s * 1e9)
+
+    def _due_s(self, pending: _Pending) -> float:
+        return self._began_s + pending.tick_ns * 1e-9 if self._by_clock else pending.received_s
 
     def _put_other(self, source: str, stamp_ns: int, message: Any) -> bool:
         ring = self._rings[source]
@@ -152,8 +180,12 @@ class Mailbox:
         """Wait for the next whole set; None once the mailbox is closed."""
         while True:
             with self._condition:
-                while self._pending is None and not self._closed:
-                    self._condition.wait()
+                while not self._closed:
+                    left = (None if self._pending is None
+                            else self._due_s(self._pending) - self._clock())
+                    if left is not None and left <= 0.0:
+                        break
+                    self._condition.wait(left)
                 pending, self._pending = self._pending, None
                 if pending is None or self._closed:
                     return None
@@ -162,7 +194,7 @@ class Mailbox:
                 chosen = self._choose(pending)
                 if chosen is not None:
                     self._jumped = False
-                    return FrameSet(pending.stamp_ns, chosen, pending.received_s,
+                    return FrameSet(pending.stamp_ns, pending.tick_ns, chosen, pending.received_s,
                                     self._clock() - began, pending.jumped)
 
     def _wait_for_others(self, pending: _Pending) -> None:
