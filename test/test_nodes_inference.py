@@ -16,12 +16,15 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from node_harness import json_of, PERIOD_S, Robot, robot, running, time_of  # noqa: E402, I100
 import numpy as np  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from ssl_vla_ros.messages.images import to_rgb  # noqa: E402
 from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
 from ssl_vla_ros.messages.tensors import read_tensor  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 from tiny_bundle import (  # noqa: E402
     contract_data, HEIGHT, HORIZON, make_bundle, STEP, tiny_contract, WIDTH, write_manifest)
 import yaml  # noqa: E402
@@ -189,6 +192,99 @@ def test_a_bad_bundle_fails_configure_the_node_lives_and_a_retry_works(
         features.clear()
         ready(me, features)
         assert node.end() == 0
+
+
+def test_by_clock_the_newest_picture_is_taken_at_each_tick(bundle: Path, tmp_path: Path) -> None:
+    """Pictures at 100 Hz from the first camera; the control clock has 20 Hz."""
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
+                                trigger='rate'):
+        features = me.listen(Image, 'inference/features')
+
+        def quickly() -> None:
+            stamp = me.now_ns()
+            for camera, publisher in me.cameras.items():
+                publisher.publish(me.image(100, stamp, camera))
+            me.spin(0.01)
+
+        me.until(lambda: features, 'features', between=quickly)
+        features.clear()
+        for _ in range(150):
+            quickly()
+        stamps = [stamp_ns(message.header.stamp) for message in features]
+        assert len(stamps) >= 10
+        # Those of one source at the control rate would be 50 ms apart; of a clock's ticks each
+        # has the newest, so they are as far apart as the ticks, give or take a picture.
+        steps = np.diff(stamps) / 1e9
+        assert np.median(steps) == pytest.approx(PERIOD_S, abs=0.02)
+        values = me.diagnostics('inference', between=quickly)
+        assert int(values['dropped.decimated']) > int(values['published'])
+    with robot() as me, running('inference', tmp_path, bundle=bundle, trigger='timer') as node:
+        assert not me.change('inference', 'configure')
+        assert "parameter trigger is 'timer', must be one of image, rate" in node.log
+
+
+def swap(me: Robot, between: Any) -> Any:
+    """Ask for the next bundle while pictures go on; the service's answer."""
+    client = me.node.create_client(Trigger, 'inference/swap')
+    me.until(client.service_is_ready, 'the service swap', between=between)
+    answer = client.call_async(Trigger.Request())
+    me.until(answer.done, 'the answer of swap', between=between)
+    return answer.result()
+
+
+def set_next(me: Robot, path: Path) -> None:
+    answer = me.call(SetParameters, 'inference/set_parameters', SetParameters.Request(
+        parameters=[Parameter('next_bundle', value=str(path)).to_parameter_msg()]))
+    assert answer.results[0].successful, answer.results[0].reason
+
+
+def test_the_next_bundle_takes_over_between_two_pictures(bundle: Path, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / 'other')
+    write_manifest(other, tiny_contract(), name='other')
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        features = me.listen(Image, 'inference/features')
+        info = me.listen(String, 'inference/model_info', latched=True)
+        ready(me, features)
+        set_next(me, other)
+        sent = [me.tick(60) for _ in range(5)]
+        answer = swap(me, lambda: sent.append(me.tick(60)))
+        assert answer.success, answer.message
+        assert answer.message.startswith('other (')
+        sent += [me.tick(60) for _ in range(10)]
+        me.until(lambda: json_of(info)['name'] == 'other', 'the new model_info')
+        # Neither the old bundle nor the new one lets a picture wait for the other.
+        answered = [stamp_ns(message.header.stamp) for message in features]
+        assert answered == sorted(set(answered))
+        longest = max(np.diff([sent[0], *answered]))
+        assert longest <= 4 * PERIOD_S * 1e9, f'{longest / 1e6} ms without features'
+        assert len(set(answered) & set(sent)) >= 0.7 * len(sent)
+        values = me.diagnostics('inference', between=me.tick)
+        assert values['model'] == 'other'
+        assert values['model_hash'] in answer.message
+        assert node.end() == 0, node.log
+
+
+def test_a_bundle_that_does_not_fit_leaves_the_running_one_alone(
+        bundle: Path, tmp_path: Path) -> None:
+    broken = make_bundle(tmp_path / 'broken')
+    (broken / 'encoder.onnx').write_bytes(b'nothing')
+    smaller = make_bundle(tmp_path / 'smaller')
+    write_manifest(smaller, tiny_contract(), world_model=None, decoder=None)
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
+        features = me.listen(Image, 'inference/features')
+        ready(me, features)
+        for path, reason in ((broken, 'SHA-256'), (smaller, 'networks'),
+                             (tmp_path / 'absent', 'no such bundle directory')):
+            set_next(me, path)
+            answer = swap(me, me.tick)
+            assert not answer.success
+            assert reason in answer.message
+        features.clear()
+        assert me.diagnostics('inference', between=me.tick)['model'] == 'tiny'
+        assert features
+    with robot() as me, running('inference', tmp_path, bundle=bundle):
+        answer = swap(me, lambda: me.spin(0.05))
+        assert (answer.success, answer.message) == (False, 'no bundle runs: configure the node')
 
 
 def test_another_robots_contract_is_refused_by_name(bundle: Path, tmp_path: Path) -> None:

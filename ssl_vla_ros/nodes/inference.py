@@ -31,6 +31,7 @@ from ssl_vla_ros.nodes.common import Diagnostics, input_qos, JsonPublisher, Mana
 from ssl_vla_ros.nodes.inference_report import InferenceReport
 from ssl_vla_ros.nodes.models import declare_model, open_model
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
+from ssl_vla_ros.nodes.swapping import BundleSwap
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox, TRIGGERS
 from ssl_vla_ros.runtime.world import WorldTracker
@@ -39,6 +40,7 @@ from std_srvs.srv import Trigger
 #: Depth 1: a deeper queue hands out old pictures to a callback that was late.
 _IMAGE_DEPTH = 1
 _OUTPUT_DEPTH = 1
+_PARTS = ('encoder', 'world_model', 'decoder')
 _JOIN_S = 10.0
 
 
@@ -54,13 +56,15 @@ class InferenceNode(ManagedNode):
                      fixed=True, low=0.0, high=1.0)
         self.declare('max_age_s', 0.5, 'pictures further from this clock are dropped, s',
                      fixed=True, low=0.001, high=3600.0)
+        self.declare('next_bundle', '', 'what ~/swap loads; empty: the directory of bundle again')
         self.declare('surprise_window', 20, 'ticks over which usual change is averaged',
                      fixed=True, low=1, high=10000)
         self._info = JsonPublisher(self, '~/model_info')
         self._diagnostics = Diagnostics(self)
-        self._bundle: Bundle | None = None
+        #: What runs, replaced as one: a frame never sees half of a swap.
+        self._model: tuple[Bundle, WorldTracker | None] | None = None
+        self._told: Bundle | None = None
         self._mailbox: Mailbox | None = None
-        self._tracker: WorldTracker | None = None
         self._worker: threading.Thread | None = None
         self._entities: list[Any] = []
         self._actions: list[StreamInput] = []
@@ -68,6 +72,8 @@ class InferenceNode(ManagedNode):
         self._forget = threading.Event()
         self._report = InferenceReport()
         self.create_service(Trigger, '~/reset', self._on_reset)
+        BundleSwap(self, lambda: self._model[0] if self._model else None,
+                   lambda: open_model(self, _PARTS, self.value('next_bundle')), self._take_over)
         self.steady_timer(1.0, self._on_report)
 
     # -- transitions -----------------------------------------------------------------------
@@ -77,8 +83,7 @@ class InferenceNode(ManagedNode):
         if self.value('trigger') not in TRIGGERS:
             raise ConfigError(f'parameter trigger is {self.value("trigger")!r}, must be one of '
                               f'{", ".join(TRIGGERS)}')
-        bundle = open_model(self, ('encoder', 'world_model', 'decoder'))
-        self._bundle = bundle
+        bundle = open_model(self, _PARTS)
         self._report = InferenceReport()
         cameras = {camera.name: camera for camera in bundle.contract.cameras}
         for name in bundle.manifest.encoder.cameras:
@@ -88,12 +93,22 @@ class InferenceNode(ManagedNode):
             topics += ['prediction', 'surprise']
             topics += ['predicted_image'] if bundle.has('decoder') else []
             self._actions = [StreamInput(self, stream) for stream in bundle.contract.action]
-            self._tracker = WorldTracker(
-                bundle, [action.log for action in self._actions], 1.0 / bundle.contract.rate_hz,
-                self.value('surprise_window'))
         for topic in topics:
             self._outputs[topic] = self.create_lifecycle_publisher(
                 Image, f'~/{topic}', input_qos('reliable', _OUTPUT_DEPTH))
+        self._take_over(bundle)
+
+    def _take_over(self, bundle: Bundle) -> None:
+        """Let a bundle take the next picture; what the old one remembered is not the new one's."""
+        tracker = WorldTracker(
+            bundle, [action.log for action in self._actions], 1.0 / bundle.contract.rate_hz,
+            self.value('surprise_window')) if bundle.has('world_model') else None
+        self._model = bundle, tracker
+
+    def _tell(self, bundle: Bundle) -> None:
+        """Say what runs before its first features, so that nobody takes them for another's."""
+        self._told = bundle
+        self._info.publish(self._report.model_info(bundle, list(self._outputs)))
 
     def _subscribe(self, camera: Camera) -> None:
         self._entities.append(self.create_subscription(
@@ -104,13 +119,14 @@ class InferenceNode(ManagedNode):
 
     def activate(self) -> None:
         """Start the worker."""
-        assert self._bundle is not None
-        encoder, contract = self._bundle.manifest.encoder, self._bundle.contract
+        assert self._model is not None
+        bundle = self._model[0]
+        encoder, contract = bundle.manifest.encoder, bundle.contract
         self._mailbox = Mailbox(encoder.cameras, 1.0 / contract.rate_hz,
                                 contract.sync.max_skew_s, self.value('camera_wait_s'),
                                 self.value('trigger'))
         self._report.begin(self._mailbox)
-        self._info.publish(self._report.model_info(self._bundle, list(self._outputs)))
+        self._tell(bundle)
         self._forget.set()
         self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
         self._worker.start()
@@ -134,7 +150,7 @@ class InferenceNode(ManagedNode):
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._entities, self._actions, self._outputs = [], [], {}
-        self._bundle = self._tracker = None
+        self._model = self._told = None
 
     # -- callbacks: keep and return ----------------------------------------------------------
 
@@ -155,9 +171,9 @@ class InferenceNode(ManagedNode):
         return response
 
     def _on_report(self) -> None:
-        if self._bundle is not None:
+        if self._model is not None:
             values, warnings, errors = self._report.diagnostics(
-                self._bundle, {action.stream.topic: action.rejected for action in self._actions})
+                self._model[0], {action.stream.topic: action.rejected for action in self._actions})
             self._diagnostics.publish(values, warnings=warnings, errors=errors,
                                       summary=self.state_label)
 
@@ -179,16 +195,18 @@ class InferenceNode(ManagedNode):
                                         throttle_duration_sec=5.0)
 
     def _infer(self, frames: FrameSet, mailbox: Mailbox) -> None:
-        bundle = self._bundle
-        assert bundle is not None
+        assert self._model is not None
+        bundle, tracker = self._model
+        if bundle is not self._told:
+            self._tell(bundle)
         for action in self._actions:
             action.poll()
         if self._forget.is_set():
             self._forget.clear()
             for action in self._actions:
                 action.log.clear()
-            if self._tracker is not None:
-                self._tracker.clear()
+            if tracker is not None:
+                tracker.clear()
         age = self._age_s(frames)
         if abs(age) > self.value('max_age_s'):
             raise MessageError('stale' if age > 0.0 else 'future_stamp', (
@@ -207,8 +225,8 @@ class InferenceNode(ManagedNode):
         self._report.add(age, inference_s,
                          time.monotonic() - frames.received_s - frames.waited_s - inference_s,
                          frames.waited_s)
-        if self._tracker is not None:
-            self._foresee(bundle, self._tracker, first.header, frames.stamp_ns, features)
+        if tracker is not None:
+            self._foresee(bundle, tracker, first.header, frames.stamp_ns, features)
 
     def _foresee(self, bundle: Bundle, tracker: WorldTracker, header: Any, stamp: int,
                  features: Floats) -> None:

@@ -21,9 +21,18 @@ def declare_model(node: ManagedNode) -> None:
     node.declare('threads', 1, 'CPU threads of one network', fixed=True, low=1, high=256)
 
 
-def open_model(node: ManagedNode, parts: Sequence[str]) -> Bundle:
+def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '') -> Bundle:
     """
-    Verify, open and warm up the bundle that the node's parameters name.
+    Verify, open and warm up a bundle.
+
+    Parameters
+    ----------
+    node
+        Its parameters say which bundle, on which backend.
+    parts
+        Networks to open.
+    directory
+        Instead of the parameter ``bundle``.
 
     Raises
     ------
@@ -31,11 +40,12 @@ def open_model(node: ManagedNode, parts: Sequence[str]) -> Bundle:
         If the parameters, the contract or the bundle are wrong.
 
     """
-    if not node.value('bundle'):
+    directory = directory or node.value('bundle')
+    if not directory:
         raise BundleError("parameter bundle is empty; set it to a bundle's directory "
                           '(-p bundle:=models/NAME)')
     contract = load_contract(node.value('contract')) if node.value('contract') else None
-    bundle = load_bundle(node.value('bundle'), backend=node.value('backend'),
+    bundle = load_bundle(directory, backend=node.value('backend'),
                          threads=node.value('threads'), robot=contract, parts=parts)
     bundle.warm_up()
     node.get_logger().info(f'bundle {bundle.manifest.name} ({bundle.manifest.digest[:12]}) on '

@@ -180,6 +180,11 @@ class Bundle:
         """Whether the network of that name is in the bundle and was loaded."""
         return part in self._networks
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the networks that were loaded."""
+        return tuple(self._networks)
+
     def _network(self, part: str) -> _Network:
         if part not in self._networks:
             raise BundleError(f'{self.manifest.path}: has no {part}, or it was not loaded; '
