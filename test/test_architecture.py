@@ -49,6 +49,7 @@ ROOMS: dict[str, set[str] | None] = {
     'cli': None,
     'cli_text': set(),
     'cli_augment': {'cli_text', 'training'},
+    'cli_bundle': {'bundle', 'cli_text', 'places', 'runtime'},
     'cli_dataset': {'cli_episodes', 'cli_text', 'dataset', 'parallel', 'places'},
     'cli_episodes': {'cli_text', 'dataset', 'episodes', 'parallel', 'quality'},
     'cli_training': {'cli_text', 'places', 'report', 'training'},

@@ -376,7 +376,6 @@ def test_random_weights_that_are_frozen_are_told(data: Path, tmp_path: Path) -> 
         train(config, data, tmp_path / 'run')
 
 
-
 def test_a_dataset_is_no_directory_for_a_run(data: Path) -> None:
     before = sorted(data.rglob('*'))
     with pytest.raises(ConfigError, match='and no run; give a new or an empty directory as --out'):

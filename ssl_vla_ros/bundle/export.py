@@ -47,7 +47,7 @@ def export_bundle(encoder_run: Path, out: Path, data: Path, *, world_model_run: 
         ``fp32``, ``fp16`` or ``int8``. The head commands an arm and costs next to nothing: it
         stays in fp32 where the others have 8 bits.
     min_cosine
-        Smallest cosine of a sample to what torch gives; None: as ``LIMITS`` has it.
+        Smallest cosine of a sample to what torch gives; None: as ``ALLOWED`` has it.
     licence
         Of the weights, as the manifest tells it.
     progress

@@ -18,8 +18,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader, quantize_static, QuantFormat, QuantType)
+from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from ssl_vla_ros.errors import BundleError
@@ -47,7 +46,7 @@ def to_half(source: Path, target: Path) -> None:
         raise _failed(target, 'fp16', error) from error
 
 
-class _Samples(CalibrationDataReader):  # type: ignore[misc]
+class _Samples(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Hand out real inputs one by one."""
 
     def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -79,10 +78,11 @@ def to_eight_bits(source: Path, target: Path, inputs: Mapping[str, NDArray[np.ge
     told.setLevel(logging.ERROR)
     try:
         quant_pre_process(str(source), str(prepared))
-        quantize_static(
-            str(prepared), str(target), _Samples(inputs), quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, per_channel=True,
-            op_types_to_quantize=_PRODUCTS)
+        kinds = quantization.QuantType
+        quantization.quantize_static(
+            str(prepared), str(target), _Samples(inputs),
+            quant_format=quantization.QuantFormat.QDQ, activation_type=kinds.QUInt8,
+            weight_type=kinds.QInt8, per_channel=True, op_types_to_quantize=_PRODUCTS)
     except Exception as error:  # the tool raises many kinds, none of them documented
         raise _failed(target, 'int8', error) from error
     finally:

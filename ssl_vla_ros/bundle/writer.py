@@ -29,7 +29,7 @@ from ssl_vla_ros.runtime.bundle import describe
 from ssl_vla_ros.runtime.manifest import (
     MANIFEST_NAME, read_manifest, SCHEMA_VERSION, verify_files)
 from ssl_vla_ros.runtime.parity import (
-    Arrays, Limits, LIMITS, Parity, REFERENCE_NAME, write_reference)
+    ALLOWED, Arrays, Limits, Parity, REFERENCE_NAME, write_reference)
 from ssl_vla_ros.training.features import encode_rows, encoder_digest
 from ssl_vla_ros.training.runs import open_run, Run
 import torch
@@ -160,7 +160,7 @@ class BundleWriter:
         self._manifest[part] = {'file': file.name, 'precision': precision, 'opset': OPSET}
 
     def _limits(self, part: str, precision: str) -> Limits:
-        limits = LIMITS[precision]
+        limits = ALLOWED[precision]
         if part == 'decoder' and precision == 'fp32':
             limits = replace(limits, max_abs_error=_PICTURE_TOLERANCE)
         return limits if self._min_cosine is None else replace(
@@ -199,7 +199,7 @@ class BundleWriter:
         return [pictures.read(camera, rows) for camera in self._dataset.camera_names]
 
     def _spans(self, length: int) -> NDArray[np.int64]:
-        """Runs of ``length`` consecutive rows, each in one episode, spread over the dataset."""
+        """Give runs of ``length`` consecutive rows, each of one episode, all over the data."""
         starts: list[int] = []
         begin = 0
         for rows in self._dataset.lengths:

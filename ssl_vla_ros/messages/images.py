@@ -21,7 +21,6 @@ from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import MessageError
 
 
-
 @dataclass(frozen=True)
 class Encoding:
     """

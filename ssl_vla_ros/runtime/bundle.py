@@ -77,7 +77,7 @@ def _ports(manifest: Manifest, part: str) -> tuple[list[_Port], _Port]:
 
 
 def describe(manifest: Manifest, part: str) -> dict[str, Any]:
-    """Inputs and output of a network as the manifest tells them: shapes, axes and units."""
+    """Describe inputs and output of a network, as the manifest does: shapes, axes, units."""
     inputs, output = _ports(manifest, part)
     return {'inputs': [_described(port) for port in inputs], 'output': _described(output)}
 

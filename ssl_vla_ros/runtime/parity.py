@@ -44,7 +44,7 @@ class Limits:
 
 
 #: By precision. The CPU computes float32 as torch does; a GPU adds in another order.
-LIMITS = {'fp32': Limits(1e-4, 0.9999), 'fp16': Limits(None, 0.999), 'int8': Limits(None, 0.99)}
+ALLOWED = {'fp32': Limits(1e-4, 0.9999), 'fp16': Limits(None, 0.999), 'int8': Limits(None, 0.99)}
 #: float32 on a GPU, where TensorRT multiplies with 10 bits of mantissa (TF32).
 GPU_LIMITS = Limits(None, 0.999)
 
