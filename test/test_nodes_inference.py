@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -221,6 +222,25 @@ def test_by_clock_the_newest_picture_is_taken_at_each_tick(bundle: Path, tmp_pat
     with robot() as me, running('inference', tmp_path, bundle=bundle, trigger='timer') as node:
         assert not me.change('inference', 'configure')
         assert "parameter trigger is 'timer', must be one of image, rate" in node.log
+
+
+def test_the_networks_keep_to_their_cores(bundle: Path, tmp_path: Path) -> None:
+    mine = max(os.sched_getaffinity(0))
+    if os.sched_getaffinity(0) == {mine}:
+        pytest.skip('this machine has one core: every thread is bound to it')
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
+                                cores=f"'{mine}'") as node:
+        features = me.listen(Image, 'inference/features')
+        ready(me, features)
+        found = {int(task.name): (task / 'status').read_text().partition(
+            'Cpus_allowed_list:')[2].split()[0]
+            for task in Path(f'/proc/{node.process.pid}/task').iterdir()}
+        bound = [task for task, cores in found.items() if cores == str(mine)]
+        # The worker alone; callbacks and middleware run where there is room.
+        assert len(bound) == 1 and bound != [node.process.pid], found
+    with robot() as me, running('inference', tmp_path, bundle=bundle, cores="'0,9999'") as node:
+        assert not me.change('inference', 'configure')
+        assert "parameter cores is '0,9999', must be numbers of cores" in node.log
 
 
 def swap(me: Robot, between: Any) -> Any:

@@ -29,7 +29,7 @@ from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import fill_tensor
 from ssl_vla_ros.nodes.common import Diagnostics, input_qos, JsonPublisher, ManagedNode, run
 from ssl_vla_ros.nodes.inference_report import InferenceReport
-from ssl_vla_ros.nodes.models import declare_model, open_model
+from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wanted_cores
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.nodes.swapping import BundleSwap
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
@@ -180,6 +180,7 @@ class InferenceNode(ManagedNode):
     # -- the worker ----------------------------------------------------------------------------
 
     def _work(self, mailbox: Mailbox) -> None:
+        bind_thread(wanted_cores(self))
         while (frames := mailbox.take()) is not None:
             try:
                 self._infer(frames, mailbox)

@@ -5,20 +5,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import os
 
 from ssl_vla_ros.contract import load_contract
-from ssl_vla_ros.errors import BundleError
+from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.nodes.common import ManagedNode
 from ssl_vla_ros.runtime.bundle import Bundle, load_bundle
 
 
 def declare_model(node: ManagedNode) -> None:
-    """Declare ``contract``, ``bundle``, ``backend`` and ``threads``."""
+    """Declare ``contract``, ``bundle``, ``backend``, ``threads`` and ``cores``."""
     node.declare('contract', '', 'robot contract file; empty: the one inside the bundle',
                  fixed=True)
     node.declare('bundle', '', 'directory of the exported bundle', read_only=True)
     node.declare('backend', 'auto', 'auto, cpu, cuda or tensorrt', read_only=True)
     node.declare('threads', 1, 'CPU threads of one network', fixed=True, low=1, high=256)
+    node.declare('cores', '', 'CPU cores that the networks run on, such as 2,3; empty: any',
+                 fixed=True)
+
+
+def wanted_cores(node: ManagedNode) -> tuple[int, ...]:
+    """
+    Read the parameter ``cores``.
+
+    Raises
+    ------
+    ConfigError
+        If it is no list of cores that this process may use.
+
+    """
+    told = node.value('cores')
+    if not told.strip():
+        return ()
+    allowed = os.sched_getaffinity(0)
+    try:
+        cores = tuple(int(part) for part in told.split(','))
+    except ValueError:
+        cores = (-1,)
+    if not set(cores) <= allowed or len(set(cores)) != len(cores):
+        raise ConfigError(
+            f'parameter cores is {told!r}, must be numbers of cores that this process may use, '
+            f'each once, with commas between them (here: {",".join(map(str, sorted(allowed)))})')
+    return cores
+
+
+def bind_thread(cores: Sequence[int]) -> None:
+    """Let the calling thread run on these cores alone; none: leave it as it is."""
+    if cores:
+        os.sched_setaffinity(0, cores)   # 0 is the thread, not the process
 
 
 def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '') -> Bundle:
@@ -46,7 +80,8 @@ def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '') -> 
                           '(-p bundle:=models/NAME)')
     contract = load_contract(node.value('contract')) if node.value('contract') else None
     bundle = load_bundle(directory, backend=node.value('backend'),
-                         threads=node.value('threads'), robot=contract, parts=parts)
+                         threads=node.value('threads'), robot=contract, parts=parts,
+                         cores=wanted_cores(node))
     bundle.warm_up()
     node.get_logger().info(f'bundle {bundle.manifest.name} ({bundle.manifest.digest[:12]}) on '
                            f'{bundle.backend_note or "no backend yet"}')

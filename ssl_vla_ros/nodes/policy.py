@@ -23,7 +23,7 @@ from ssl_vla_ros.messages.tensors import read_tensor
 from ssl_vla_ros.nodes.commands import CommandOutput
 from ssl_vla_ros.nodes.common import input_qos, ManagedNode, run
 from ssl_vla_ros.nodes.encoder_check import EncoderCheck
-from ssl_vla_ros.nodes.models import declare_model, open_model
+from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wanted_cores
 from ssl_vla_ros.nodes.policy_report import PolicyReport
 from ssl_vla_ros.nodes.streams import StateInput
 from ssl_vla_ros.runtime.bundle import Bundle, InferenceError
@@ -209,6 +209,7 @@ class PolicyNode(ManagedNode):
     # -- the worker ----------------------------------------------------------------------------
 
     def _work(self, mailbox: Mailbox) -> None:
+        bind_thread(wanted_cores(self))
         while (frames := mailbox.take()) is not None:
             if not self._latch.enabled:
                 continue
