@@ -16,6 +16,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
+from introduction import introduce
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 import rclpy
@@ -110,10 +111,18 @@ class Robot:
                 between()
         raise AssertionError(f'waited {PATIENCE_S:g} s in vain for {what}')
 
-    def call(self, kind: Any, name: str, request: Any = None) -> Any:
-        """Call a service and return the response."""
+    def client(self, kind: Any, name: str,
+               between: Callable[[], object] | None = None) -> Any:
+        """Give a client of the service ``node/service`` to which no answer is lost."""
         client = self.node.create_client(kind, name)
-        self.until(client.service_is_ready, f'service {name}')
+        self.until(client.service_is_ready, f'service {name}', between)
+        introduce(self.node, name, lambda condition: self.until(
+            condition, f'a first answer of the node that offers {name}', between))
+        return client
+
+    def call(self, kind: Any, name: str, request: Any = None) -> Any:
+        """Call a service once, and return the response."""
+        client = self.client(kind, name)
         future = client.call_async(request or kind.Request())
         response = self.until(lambda: future.done() and [future.result()], f'answer of {name}')[0]
         self.node.destroy_client(client)

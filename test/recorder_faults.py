@@ -124,9 +124,7 @@ def crashing() -> Iterator[Callable[[subprocess.Popen[str]], None]]:
 def ask(rig: Rig, name: str) -> Any:
     """Call a service of the recorder and do not wait; gives the future."""
     from std_srvs.srv import Trigger
-    client = rig.clients.get(name)
-    if client is None:
-        client = rig.clients[name] = rig.node.create_client(Trigger, f'/recorder/{name}')
+    client = rig.client(name)
     rig.until(client.service_is_ready)
     return client.call_async(Trigger.Request())
 

@@ -64,7 +64,7 @@ class Rig:
             String, '/recorder/state', self._on_state, LATCHED_QOS)
         self._subscription: Any = None
         self.processes: list[subprocess.Popen[str]] = []
-        self.clients: dict[str, Any] = {}
+        self.clients: dict[tuple[str, int], Any] = {}
 
     def _on_state(self, message: Any) -> None:
         self.state = json.loads(message.data)
@@ -160,12 +160,22 @@ class Rig:
             assert time.monotonic() < end, f'timed out; state {self.state}'
             self.executor.spin_once(timeout_sec=0.05)
 
-    def call(self, name: str, request: Any = None) -> Any:
+    def client(self, name: str, node: str = 'recorder') -> Any:
+        """Give a client to which no answer is lost; made once for each start of a process."""
+        from introduction import introduce
         from std_srvs.srv import SetBool, Trigger
-        kind = SetBool if name == 'pause' else Trigger
-        if name not in self.clients:
-            self.clients[name] = self.node.create_client(kind, f'/recorder/{name}')
-        client = self.clients[name]
+        service = f'/{node}/{name}'
+        kept = (service, len(self.processes))
+        if kept not in self.clients:
+            client = self.node.create_client(SetBool if name == 'pause' else Trigger, service)
+            self.until(client.service_is_ready)
+            introduce(self.node, service, self.until)
+            self.clients[kept] = client
+        return self.clients[kept]
+
+    def call(self, name: str, request: Any = None, node: str = 'recorder') -> Any:
+        from std_srvs.srv import Trigger
+        client = self.client(name, node)
         self.until(client.service_is_ready)
         future = client.call_async(Trigger.Request() if request is None else request)
         self.until(future.done)

@@ -252,7 +252,6 @@ def test_a_recorder_stopped_for_a_second_counts_exactly_what_it_missed(rig: Rig)
 
 def test_two_recorders_share_a_session_without_touching_each_others_episodes(
         rig: Rig, crash: Crash) -> None:
-    from std_srvs.srv import Trigger
     rig.recorder()
     command = ('-m', 'ssl_vla_ros.nodes.recorder', '--ros-args', '-r', '__node:=second',
                '-p', f'contract:={rig.contract}', '-p', f'session_dir:={rig.session}',
@@ -260,19 +259,10 @@ def test_two_recorders_share_a_session_without_touching_each_others_episodes(
     second = rig.start(*command)
     driver = rig.driver()
     rig.settle(driver)
-    clients = {name: rig.node.create_client(Trigger, f'/second/{name}')
-               for name in ('start_episode', 'stop_episode')}
-
-    def call_second(name: str) -> Any:
-        rig.until(clients[name].service_is_ready)
-        future = clients[name].call_async(Trigger.Request())
-        rig.until(future.done)
-        return future.result()
-
     answers: list[Any] = []
 
     def second_starts() -> bool:
-        answers.append(call_second('start_episode'))
+        answers.append(rig.call('start_episode', node='second'))
         return bool(answers[-1].success)
 
     assert rig.call('start_episode').message == 'episode_000000'

@@ -245,8 +245,7 @@ def test_the_networks_keep_to_their_cores(bundle: Path, tmp_path: Path) -> None:
 
 def swap(me: Robot, between: Any) -> Any:
     """Ask for the next bundle while pictures go on; the service's answer."""
-    client = me.node.create_client(Trigger, 'inference/swap')
-    me.until(client.service_is_ready, 'the service swap', between=between)
+    client = me.client(Trigger, 'inference/swap', between)
     answer = client.call_async(Trigger.Request())
     me.until(answer.done, 'the answer of swap', between=between)
     return answer.result()
