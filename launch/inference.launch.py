@@ -1,6 +1,6 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Features, predictions and surprise from a bundle: ``… inference.launch.py bundle:=…``."""
+"""Features, predictions and surprise: ``… inference.launch.py image:=/camera/image_raw``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from launch_ros.substitutions import FindPackageShare
 def _node(context: LaunchContext) -> list[Node]:
     """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
     given = {name: LaunchConfiguration(name).perform(context)
-             for name in ('bundle', 'contract', 'backend')}
+             for name in ('bundle', 'contract', 'backend', 'image')}
     return [Node(
         package='ssl_vla_ros', executable='inference', name='inference', output='screen',
         parameters=[LaunchConfiguration('params_file'), {
@@ -51,13 +51,21 @@ def generate_launch_description() -> LaunchDescription:
             'use_respawn', default_value='false', choices=['true', 'false'],
             description='Start the node again when it ends'),
         DeclareLaunchArgument(
-            'bundle', description='Model bundle: a folder with manifest.json'),
+            'bundle', default_value=PathJoinSubstitution(
+                [FindPackageShare('ssl_vla_ros'), 'models', 'sim_ur5e']),
+            description='Model bundle: a folder with manifest.json; the one that comes along is '
+                        'of the simulated arm'),
+        DeclareLaunchArgument(
+            'image', default_value='',
+            description='Topic that every camera of the bundle takes its pictures from, to try a '
+                        "model with one camera; empty: the contract's"),
         DeclareLaunchArgument(
             'contract', default_value='',
             description="Robot contract; empty: as in params_file, else the bundle's own"),
         DeclareLaunchArgument(
-            'backend', default_value='', choices=['', 'auto', 'cpu', 'cuda', 'tensorrt'],
-            description='ONNX Runtime provider; empty: as in params_file'),
+            'backend', default_value='',
+            choices=['', 'auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'],
+            description='What runs the networks; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.

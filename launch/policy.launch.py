@@ -56,8 +56,9 @@ def generate_launch_description() -> LaunchDescription:
             'contract', default_value='',
             description="Robot contract; empty: as in params_file, else the bundle's own"),
         DeclareLaunchArgument(
-            'backend', default_value='', choices=['', 'auto', 'cpu', 'cuda', 'tensorrt'],
-            description='ONNX Runtime provider; empty: as in params_file'),
+            'backend', default_value='',
+            choices=['', 'auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'],
+            description='What runs the networks; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.

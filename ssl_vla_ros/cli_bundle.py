@@ -11,7 +11,7 @@ from typing import Any
 
 from ssl_vla_ros.cli_text import positive
 
-_BACKENDS = ('auto', 'cpu', 'cuda', 'tensorrt')
+_BACKENDS = ('auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native')
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ def add_node_commands(command: AddCommand, groups: Any) -> None:
         part.add_argument('--bundle', type=Path, required=True)
         part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
         part.add_argument('--backend', default='auto',
-                          choices=['auto', 'cpu', 'cuda', 'tensorrt'])
+                          choices=['auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'])
         _add_options(part)
 
 

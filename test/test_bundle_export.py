@@ -10,6 +10,7 @@ from pathlib import Path
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from ssl_vla_ros.bundle import writer
 from ssl_vla_ros.bundle.export import export_bundle
@@ -49,7 +50,8 @@ def bundle(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('models') / 'toy'
     done = export_bundle(runs.encoder.path, out, runs.data, world_model_run=runs.world_model.path,
                          head_run=runs.head.path)
-    assert set(done.parity) == {'encoder.onnx', 'decoder.onnx', 'world_model.onnx', 'head.onnx'}
+    assert set(done.parity) == {
+        f'{part}.onnx' for part in ('encoder', 'decoder', 'world_model', 'head', 'colours')}
     assert [path.name for path in out.parent.iterdir()] == ['toy'], 'nothing is left beside it'
     return out
 
@@ -59,12 +61,27 @@ def windows(dataset: Dataset, length: int) -> np.ndarray:
     return dataset.frames('front', 0)[:length, None]
 
 
+def test_bytes_are_only_at_the_ports(bundle: Path) -> None:
+    """Bytes go in and out: TensorRT computes nothing with them."""
+    for file in sorted(bundle.glob('*.onnx')):
+        graph = onnx.shape_inference.infer_shapes(onnx.load(file)).graph
+        inputs = {port.name for port in graph.input}
+        outputs = {port.name for port in graph.output}
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+                assert value.name in inputs | outputs, (file.name, value.name)
+        for node in graph.node:
+            taken = [name for name in node.input if name in inputs]
+            if 'images' in taken:
+                assert node.op_type == 'Cast', (file.name, node.op_type)
+
+
 @torch.no_grad()
 def test_an_encoder_alone_and_of_another_kind_is_a_bundle(runs: Runs, tmp_path: Path) -> None:
     """A masked autoencoder has nothing that draws pictures from its features alone."""
     run = train(small_config('mae'), runs.data, tmp_path / 'mae', quiet=True)
     done = export_bundle(run.path, tmp_path / 'bundle', runs.data)
-    assert set(done.parity) == {'encoder.onnx'}
+    assert set(done.parity) == {'encoder.onnx', 'colours.onnx'}
     loaded = load_bundle(done.path, backend='cpu')
     images = windows(runs.dataset, 4)
     np.testing.assert_allclose(
@@ -114,7 +131,7 @@ def test_the_manifest_says_where_it_comes_from(runs: Runs, bundle: Path) -> None
         assert seen['cpu']['cosine'] >= 0.9999
     assert manifest['licences'] == {'software': 'Apache-2.0', 'weights': 'not stated'}
     networks = manifest['networks']
-    assert networks.keys() == manifest['metrics'].keys() | {'decoder'}
+    assert networks.keys() == manifest['metrics'].keys() | {'decoder', 'colours'}
     assert networks['encoder'] == {
         'inputs': [{'name': 'images', 'type': 'uint8', 'shape': ['batch', 1, 32, 32, 3],
                     'axes': ['batch', 'camera', 'row', 'column', 'channel'],
@@ -180,7 +197,7 @@ def test_an_interrupted_export_leaves_the_old_bundle(
         assert [path.name for path in tmp_path.iterdir()] == ['toy']
     quick(runs, out)
     assert sorted(path.name for path in out.iterdir()) == [
-        'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
+        'colours.onnx', 'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
     assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
@@ -222,7 +239,8 @@ def test_parity_looks_at_each_sample_and_at_nan(runs: Runs, bundle: Path) -> Non
                     limits=ALLOWED['fp32'])
     found, passed_over = check(expected)
     assert found['cpu'].samples == 6
-    assert found.keys() | passed_over.keys() == {'cpu', 'cuda', 'tensorrt'}
+    assert found.keys() | passed_over.keys() == {
+        'cpu', 'cuda', 'tensorrt', 'tensorrt_native'}
     expected[5, 0, 0] += 1.0
     with pytest.raises(BundleError, match='differs from torch in fp32: max error 1 '):
         check(expected)

@@ -105,6 +105,53 @@ def test_prediction_surprise_and_predicted_image_come_with_the_commands(
         assert int(me.diagnostics('inference')['unforeseen.no_action']) >= 1
 
 
+def test_people_see_colours_and_what_had_been_predicted_beside_what_came(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        features = me.listen(Image, 'inference/features')
+        info = me.listen(String, 'inference/model_info', latched=True)
+        ready(me, features)
+        # Nobody looks yet: only who subscribes makes the node work for it.
+        colours, strips = (me.listen(Image, f'inference/{name}')
+                           for name in ('features_image', 'film_strip'))
+        value = 40
+
+        def tick() -> None:
+            nonlocal value
+            value = 40 + (value - 39) % 100
+            me.command(0.0, 0.0, 0.0)        # the tiny model foresees what it sees, then
+            me.tick(value)
+
+        me.until(lambda: len(strips) >= 3 and colours, 'both pictures', between=tick)
+        strip = to_rgb(strips[-1])
+        assert strip.shape == (4 * HEIGHT + 3, 6 * (WIDTH + 1) - 1, 3)
+        real, foreseen = strip[0, -1, 0], strip[HEIGHT + 1, -1, 0]
+        # Foreseen HORIZON ticks before, from a picture that much darker; the values wrap.
+        assert abs((int(real) - int(foreseen)) % 100 - HORIZON) <= 1, (real, foreseen)
+        picture = to_rgb(colours[-1])
+        assert picture.shape == (HEIGHT, 2 * WIDTH, 3)
+        assert any(colours[-1].header == other.header for other in features)
+        assert set(json_of(info)['outputs']) == {
+            'features', 'prediction', 'surprise', 'features_image', 'predicted_image',
+            'film_strip'}
+        assert node.end() == 0, node.log
+
+
+def test_one_camera_tries_a_model_of_two(bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
+                                image='webcam/image_raw') as node:
+        features = me.listen(Image, 'inference/features')
+        webcam = me.node.create_publisher(Image, 'webcam/image_raw', 1)
+
+        def tick() -> None:
+            webcam.publish(me.image(51, me.now_ns()))
+            me.spin(PERIOD_S)
+
+        me.until(lambda: features, 'features of one camera', between=tick)
+        np.testing.assert_allclose(read_tensor(features[-1]), np.full((2, 3), 0.2), rtol=1e-5)
+        assert 'the cameras front, wrist all take webcam/image_raw' in node.log
+
+
 def broken_images(me: Robot, stamp: int) -> dict[str, Image]:
     """One message for each cause."""
     made = {cause: me.image(100, stamp) for cause in ('encoding', 'step', 'length', 'size')}
@@ -192,6 +239,25 @@ def test_a_bad_bundle_fails_configure_the_node_lives_and_a_retry_works(
             assert me.change('inference', label), label
         features.clear()
         ready(me, features)
+        assert node.end() == 0
+
+
+def test_opening_for_long_is_told_before_it_is_done(bundle: Path, tmp_path: Path) -> None:
+    make_bundle(bundle, slow=400)   # seconds to warm up, as engines of a GPU take minutes
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        told: list[str] = []
+
+        def initialising() -> bool:
+            told.extend(status.message for message in me.seen['/diagnostics']
+                        for status in message.status if status.name == 'inference')
+            return any(message.startswith('INITIALISING: ') for message in told)
+
+        me.until(initialising, 'what is being opened')
+        assert 'active' not in told
+        assert 'warming up on cpu' in ' '.join(told) + node.log
+        features = me.listen(Image, 'inference/features')
+        me.until(lambda: features, 'features', between=lambda: me.tick(50))
+        assert me.diagnostics('inference', between=me.tick)['message'] != told[-1]
         assert node.end() == 0
 
 
@@ -380,7 +446,7 @@ def test_the_parameter_file_is_read_by_the_node_in_any_namespace(
 
 
 def test_no_world_model_means_features_alone(bundle: Path, tmp_path: Path) -> None:
-    write_manifest(bundle, tiny_contract(), world_model=None, decoder=None, head=None)
+    write_manifest(bundle, tiny_contract(), world_model=None, head=None, colours=None)
     with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
         features = me.listen(Image, 'inference/features')
         info = me.listen(String, 'inference/model_info', latched=True)

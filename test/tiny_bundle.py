@@ -130,6 +130,16 @@ def _decoder(path: Path, cameras: int) -> None:
                ('images', TensorProto.UINT8, [cameras, HEIGHT, WIDTH, 3]))
 
 
+def _colours(path: Path, cameras: int) -> None:
+    """Every eighth pixel of every eighth row."""
+    graph = _Graph()
+    graph.add('Slice', 'images', graph.const([0, 0], np.int64),
+              graph.const([HEIGHT, WIDTH], np.int64), graph.const([2, 3], np.int64),
+              graph.const([8, 8], np.int64), output='colours')
+    graph.save(path, [('images', TensorProto.UINT8, [cameras, HEIGHT, WIDTH, 3])],
+               ('colours', TensorProto.UINT8, [cameras, HEIGHT // 8, WIDTH // 8, 3]))
+
+
 def _head(path: Path, cameras: int, state: int, actions: int) -> None:
     """GAIN times (mean newest feature - 0.5) for every value; NaN for a mean above 0.9."""
     graph = _Graph()
@@ -160,9 +170,10 @@ def write_manifest(directory: Path, contract: Contract, **changes: Any) -> None:
                     'height': HEIGHT, 'width': WIDTH, 'tokens': cameras, 'dim': 3},
         'world_model': {'context': CONTEXT, 'horizon': HORIZON},
         'decoder': {'height': HEIGHT, 'width': WIDTH},
+        'colours': {'height': HEIGHT // 8, 'width': WIDTH // 8},
         'head': {'history': HISTORY, 'chunk': CHUNK, 'execute': EXECUTE},
     }
-    for part in ('encoder', 'world_model', 'decoder', 'head'):
+    for part in ('encoder', 'world_model', 'decoder', 'head', 'colours'):
         data[part] |= {'file': f'{part}.onnx', 'precision': 'fp32', 'opset': 18}
     data |= changes
     (directory / 'manifest.json').write_text(json.dumps(data), encoding='utf-8')
@@ -188,6 +199,7 @@ def make_bundle(directory: Path, contract: Contract | None = None, *, slow: int 
     _encoder(directory / 'encoder.onnx', cameras, slow)
     _world_model(directory / 'world_model.onnx', cameras, actions)
     _decoder(directory / 'decoder.onnx', cameras)
+    _colours(directory / 'colours.onnx', cameras)
     _head(directory / 'head.onnx', cameras, len(contract.state_names), actions)
     write_manifest(directory, contract)
     return directory

@@ -9,10 +9,25 @@ import warnings
 
 import onnx
 from ssl_vla_ros.errors import BundleError
+from ssl_vla_ros.networks.encoder import Encoder
 import torch
 from torch import nn, Tensor
 
 OPSET = 18
+_COLOURS = 3
+
+
+class EncoderGraph(nn.Module):
+    """An encoder whose pictures become numbers first: TensorRT does nothing else with bytes."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (batch, tokens, dim) of pictures uint8 (batch, cameras, height, width, 3)."""
+        features: Tensor = self.encoder(images.float())
+        return features
 
 
 class DecoderGraph(nn.Module):
@@ -26,6 +41,59 @@ class DecoderGraph(nn.Module):
         """Pictures uint8 (batch, cameras, h, w, 3) of features (batch, tokens, dim)."""
         pictures: Tensor = self.objective.decode(features)  # type: ignore[operator]
         return pictures
+
+
+class ColourGraph(nn.Module):
+    """
+    Show what an encoder sees where: the first three principal components of its maps as colours.
+
+    Parameters
+    ----------
+    encoder
+        Its ``maps`` are shown.
+    images
+        uint8 (batch, cameras, height, width, 3): the components are those of these pictures, and
+        each colour spans all but the outer hundredths of what occurs in them.
+
+    """
+
+    def __init__(self, encoder: Encoder, images: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder.eval()
+        with torch.no_grad():
+            maps = torch.cat([encoder.maps(part) for part in images.split(encoder.rows_at_once)])
+            places = maps.flatten(0, -2).double()
+            mean = places.mean(dim=0)
+            centred = places - mean
+            # Of the covariance: its size is that of the channels, not that of all places.
+            found = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :_COLOURS]
+            # A component may point either way: the largest number says which, the same each time.
+            largest = found.abs().argmax(dim=0)
+            found = found * found[largest, torch.arange(found.shape[1])].sign()
+            axes = torch.zeros(len(mean), _COLOURS, dtype=torch.double)
+            axes[:, :found.shape[1]] = found
+            shown = centred @ axes
+            edges = torch.stack([_quantile(shown, share) for share in (0.01, 0.99)])
+        self.register_buffer('mean', mean.float())
+        # Components, and how far each reaches, in one product.
+        scale = (edges[1] - edges[0]).clamp_min(1e-6)
+        self.register_buffer('axes', (axes / scale).float())
+        self.register_buffer('low', (edges[0] / scale).float())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures uint8 (batch, cameras, rows, columns, 3) of images."""
+        maps = self.encoder.maps(images.float()) - self.get_buffer('mean')
+        shares = maps @ self.get_buffer('axes') - self.get_buffer('low')
+        pictures = 255.0 * shares.clamp(0.0, 1.0) + 0.5
+        # Bytes last of all: TensorRT does nothing else with them.
+        found: Tensor = pictures.unflatten(0, (-1, self.encoder.cameras)).to(torch.uint8)
+        return found
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """Of each column, by sorting: ``torch.quantile`` takes no more than 16 million numbers."""
+    place = round(share * (len(values) - 1))
+    return values.sort(dim=0).values[place]
 
 
 def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.errors import BundleError
-from ssl_vla_ros.runtime.backend import open_session, PROVIDERS
+from ssl_vla_ros.runtime.backend import BACKENDS, open_session
 from ssl_vla_ros.runtime.parity import Arrays, compare, GPU_LIMITS, Limits, Parity
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ def check_parity(path: Path, expected: NDArray[Any], inputs: Arrays, precision: 
     """
     found: dict[str, Parity] = {}
     passed_over: dict[str, str] = {}
-    for backend in PROVIDERS:
+    for backend in BACKENDS:
         try:
             session = open_session(path, backend, 1, precision).session
         except BundleError as error:

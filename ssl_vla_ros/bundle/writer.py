@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ssl_vla_ros.bundle.graphs import DecoderGraph, export_graph, OPSET
+from ssl_vla_ros.bundle.graphs import (
+    ColourGraph, DecoderGraph, EncoderGraph, export_graph, OPSET)
 from ssl_vla_ros.bundle.parity import check_parity, picked, run_torch, spread
 from ssl_vla_ros.bundle.precision import to_eight_bits, to_half
 from ssl_vla_ros.contract import require_compatible
@@ -38,6 +39,9 @@ import torch
 PARITY_ROWS = 64
 #: Of these, how many travel with the bundle, so that the proof can be repeated anywhere.
 REFERENCE_ROWS = 8
+#: What stays in fp32 where the others have 8 bits: the head commands an arm, and costs next to
+#: nothing; colours are looked at by people, and only then made.
+_PRECISE = ('head', 'colours')
 #: A decoder's pictures are rounded to whole numbers, which may fall to either side.
 _PICTURE_TOLERANCE = 1.0
 
@@ -80,17 +84,19 @@ class BundleWriter:
         encoder, run = self._encoder, self._run
         rows = spread(self._dataset.num_rows, 2 * PARITY_ROWS)
         pictures = np.stack(self._pictures(rows), axis=1)
-        self._add('encoder', encoder, 'features', {'images': pictures})
+        self._add('encoder', EncoderGraph(encoder), 'features', {'images': pictures})
         self._manifest['encoder'] |= {
             'objective': run.config.title, 'cameras': list(self._dataset.camera_names),
             'height': encoder.height, 'width': encoder.width, 'tokens': encoder.tokens,
             'dim': encoder.dim}
+        colours = ColourGraph(encoder, torch.from_numpy(pictures[1::2]))
+        self._add('colours', colours, 'colours', {'images': pictures})
+        self._manifest['colours'] |= _size(colours(torch.from_numpy(pictures[:1])))
         if hasattr(objective, 'decode'):
             decoder = DecoderGraph(objective)
             features = self._features(rows[:, None])[:, 0]
             self._add('decoder', decoder, 'images', {'features': features})
-            shape = decoder(torch.from_numpy(features[:1])).shape
-            self._manifest['decoder'] |= {'height': int(shape[2]), 'width': int(shape[3])}
+            self._manifest['decoder'] |= _size(decoder(torch.from_numpy(features[:1])))
 
     def add_world_model(self, run: Run) -> None:
         """Add a run of objective ``world_model``."""
@@ -136,7 +142,9 @@ class BundleWriter:
         count = len(next(iter(samples.values())))
         inputs = picked(samples, np.arange(0, count, 2))
         others = picked(samples, np.arange(1, count, 2)) if count > 1 else inputs
-        precision = 'fp32' if part == 'head' and self._precision == 'int8' else self._precision
+        precision = self._precision
+        if precision == 'int8' and part in _PRECISE:
+            precision = 'fp32'
         self._progress(f'exporting the {part} ({precision})')
         file = self._part / f'{part}.onnx'
         # Two samples, even where there is one: a batch of 1 would be baked into the graph.
@@ -161,7 +169,7 @@ class BundleWriter:
 
     def _limits(self, part: str, precision: str) -> Limits:
         limits = ALLOWED[precision]
-        if part == 'decoder' and precision == 'fp32':
+        if part in ('decoder', 'colours') and precision == 'fp32':
             limits = replace(limits, max_abs_error=_PICTURE_TOLERANCE)
         return limits if self._min_cosine is None else replace(
             limits, min_cosine=self._min_cosine)
@@ -221,6 +229,11 @@ class BundleWriter:
                 self._encoder, self._pictures(missing)), strict=True)
         table = np.stack([self._table[row] for row in unique.tolist()])
         return table[inverse.reshape(spans.shape)]
+
+
+def _size(pictures: torch.Tensor) -> dict[str, int]:
+    """Height and width of pictures (batch, cameras, height, width, 3)."""
+    return {'height': int(pictures.shape[2]), 'width': int(pictures.shape[3])}
 
 
 def _sha256(path: Path) -> str:

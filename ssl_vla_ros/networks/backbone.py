@@ -79,8 +79,15 @@ class ImageNetEncoder(Encoder):
         nn.Module.train(self, False)
         return self
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Give the stage's activations, (batch · cameras, rows, columns, channels)."""
+        return self._stage_maps(images).permute(0, 2, 3, 1)
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (batch, cameras · channels, 2)."""
+        return channel_keypoints(self._stage_maps(images), 2.0).view(-1, self.tokens, 2)
+
+    def _stage_maps(self, images: Tensor) -> Tensor:
         self.check(images)
         pictures = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 255.0
         pictures = (pictures - self.get_buffer('mean')) / self.get_buffer('std')
@@ -90,4 +97,4 @@ class ImageNetEncoder(Encoder):
         maps: Tensor = trunk.forward_intermediates(
             pictures, indices=[self._stage], intermediates_only=True,
             stop_early=True)[0]
-        return channel_keypoints(maps, 2.0).view(len(images), self.tokens, 2)
+        return maps

@@ -46,6 +46,10 @@ class Encoder(nn.Module):
         if tuple(images.shape[1:]) != want:
             raise ValueError(f'images are {tuple(images.shape[1:])}, this encoder takes {want}')
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Give what is seen where: (batch · cameras, rows, columns, channels) of images."""
+        raise TypeError(f'{type(self).__name__} must define maps')
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (batch, tokens, dim) of images (batch, cameras, height, width, 3)."""
         raise TypeError(f'{type(self).__name__} must define forward')

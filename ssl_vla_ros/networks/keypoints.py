@@ -112,6 +112,13 @@ class KeypointEncoder(Encoder):
             context.append(hidden.float().mean(dim=(2, 3)))
         return points, context
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Give the logits of the keypoints, (batch · cameras, rows, columns, keypoints)."""
+        self.check(images)
+        found = [trunk(images[:, camera].permute(0, 3, 1, 2).float() / 127.5 - 1.0)[0]
+                 for camera, trunk in enumerate(self.trunks)]
+        return torch.stack(found, dim=1).flatten(0, 1).permute(0, 2, 3, 1)
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (batch, tokens, 2) of images (batch, cameras, height, width, 3)."""
         return torch.cat(self.keypoints_and_context(images)[0], dim=1)

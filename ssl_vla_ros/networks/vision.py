@@ -30,6 +30,7 @@ class VitConfig:
     channels: int = 192
     depth: int = 4
     heads: int = 3
+    readout_block: int = 0  # features are read after this one; 0: the last
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,13 @@ class VisionEncoder(Encoder):
         found: Tensor = self.fusion(vectors, token)
         return found
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Give the tokens of the grid, (batch · cameras, rows, columns, width)."""
+        self.check(images)
+        tokens = self.all_tokens(images)[:, self.trunk.prefix:]
+        grid: Tensor = tokens.unflatten(1, (self.trunk.rows, self.trunk.columns))
+        return grid.float()
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (batch, tokens, dim) of images (batch, cameras, height, width, 3)."""
         self.check(images)
@@ -250,7 +258,8 @@ def _make_trunk(config: VisionConfig, height: int, width: int, cameras: int) -> 
         return make_timm_trunk(config.backbone, height, width, cameras, config.init)
     sizes = config.vit
     return PatchTransformer(cameras, height, width, patch=sizes.patch, channels=sizes.channels,
-                            depth=sizes.depth, heads=sizes.heads)
+                            depth=sizes.depth, heads=sizes.heads,
+                            readout_block=sizes.readout_block)
 
 
 def _row_width(config: VisionConfig, cameras: int, channels: int) -> int:

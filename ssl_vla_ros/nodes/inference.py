@@ -7,6 +7,7 @@ Callbacks keep the newest message; one thread encodes, publishes the features at
 then asks the world model, so that nothing delays what a controller waits for. The world model
 and the decoder run only while somebody subscribes to what they give. Each output carries the
 header of the first camera's picture. Whatever is stale, broken or NaN is counted, not published.
+Pictures for people are made in a thread of their own, while somebody looks at them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import ConfigError, MessageError
-from ssl_vla_ros.messages.images import camera_rgb, fill_image
+from ssl_vla_ros.messages.images import camera_rgb
 from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import fill_tensor
 from ssl_vla_ros.nodes.common import Diagnostics, input_qos, JsonPublisher, ManagedNode, run
@@ -32,6 +33,7 @@ from ssl_vla_ros.nodes.inference_report import InferenceReport
 from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wanted_cores
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.nodes.swapping import BundleSwap
+from ssl_vla_ros.nodes.watching import Seen, WATCHED, Watching
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox, TRIGGERS
 from ssl_vla_ros.runtime.world import WorldTracker
@@ -40,7 +42,7 @@ from std_srvs.srv import Trigger
 #: Depth 1: a deeper queue hands out old pictures to a callback that was late.
 _IMAGE_DEPTH = 1
 _OUTPUT_DEPTH = 1
-_PARTS = ('encoder', 'world_model', 'decoder')
+_PARTS = ('encoder', 'world_model', 'decoder', 'colours')
 _JOIN_S = 10.0
 
 
@@ -50,6 +52,8 @@ class InferenceNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('inference')
         declare_model(self)
+        self.declare('image', '', 'topic that every camera of the bundle takes its pictures from, '
+                     'to try a model with one camera; empty: those of the contract', fixed=True)
         self.declare('trigger', 'image', 'image: a picture of the first camera is a tick; rate: '
                      'the control clock ticks and takes the newest', fixed=True)
         self.declare('camera_wait_s', 0.02, 'longest wait for the other cameras of a tick, s',
@@ -66,14 +70,17 @@ class InferenceNode(ManagedNode):
         self._told: Bundle | None = None
         self._mailbox: Mailbox | None = None
         self._worker: threading.Thread | None = None
+        self._watching: Watching | None = None
         self._entities: list[Any] = []
         self._actions: list[StreamInput] = []
         self._outputs: dict[str, LifecyclePublisher] = {}
         self._forget = threading.Event()
         self._report = InferenceReport()
         self.create_service(Trigger, '~/reset', self._on_reset)
-        BundleSwap(self, lambda: self._model[0] if self._model else None,
-                   lambda: open_model(self, _PARTS, self.value('next_bundle')), self._take_over)
+        BundleSwap(
+            self, lambda: self._model[0] if self._model else None,
+            lambda: open_model(self, _PARTS, self.value('next_bundle'), told=False),
+            self._take_over)
         self.steady_timer(1.0, self._on_report)
 
     # -- transitions -----------------------------------------------------------------------
@@ -86,13 +93,19 @@ class InferenceNode(ManagedNode):
         bundle = open_model(self, _PARTS)
         self._report = InferenceReport()
         cameras = {camera.name: camera for camera in bundle.contract.cameras}
+        if self.value('image'):
+            self.get_logger().warning(
+                f'parameter image: the cameras {", ".join(bundle.manifest.encoder.cameras)} all '
+                f'take {self.value("image")}; that is to try a model, not to run a robot')
         for name in bundle.manifest.encoder.cameras:
             self._subscribe(cameras[name])
         topics = ['features']
         if bundle.has('world_model'):
             topics += ['prediction', 'surprise']
-            topics += ['predicted_image'] if bundle.has('decoder') else []
             self._actions = [StreamInput(self, stream) for stream in bundle.contract.action]
+        # What is predicted for people to see needs a prediction, too.
+        topics += [topic for topic, (part, _) in WATCHED.items() if bundle.has(part)
+                   and (part == 'colours' or bundle.has('world_model'))]
         for topic in topics:
             self._outputs[topic] = self.create_lifecycle_publisher(
                 Image, f'~/{topic}', input_qos('reliable', _OUTPUT_DEPTH))
@@ -112,8 +125,8 @@ class InferenceNode(ManagedNode):
 
     def _subscribe(self, camera: Camera) -> None:
         self._entities.append(self.create_subscription(
-            message_class(camera.type), camera.topic, partial(self._on_image, camera.name),
-            input_qos(camera.reliability, _IMAGE_DEPTH),
+            message_class(camera.type), self.value('image') or camera.topic,
+            partial(self._on_image, camera.name), input_qos(camera.reliability, _IMAGE_DEPTH),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=partial(self._on_lost, camera.name))))
 
@@ -128,6 +141,8 @@ class InferenceNode(ManagedNode):
         self._report.begin(self._mailbox)
         self._tell(bundle)
         self._forget.set()
+        self._watching = Watching({topic: publisher for topic, publisher in self._outputs.items()
+                                   if topic in WATCHED}, self.log_failure)
         self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
         self._worker.start()
 
@@ -139,7 +154,9 @@ class InferenceNode(ManagedNode):
             self._worker.join(_JOIN_S)
             if self._worker.is_alive():
                 self.get_logger().error(f'the network still runs after {_JOIN_S:g} s')
-        self._worker = self._mailbox = None
+        if self._watching is not None and not self._watching.close():
+            self.get_logger().error(f'the pictures for people still take over {_JOIN_S:g} s')
+        self._worker = self._mailbox = self._watching = None
 
     def cleanup(self) -> None:
         """Close the networks and end the subscriptions."""
@@ -174,6 +191,8 @@ class InferenceNode(ManagedNode):
         if self._model is not None:
             values, warnings, errors = self._report.diagnostics(
                 self._model[0], {action.stream.topic: action.rejected for action in self._actions})
+            if self._watching is not None:
+                values['pictures_passed_over'] = self._watching.passed_over
             self._diagnostics.publish(values, warnings=warnings, errors=errors,
                                       summary=self.state_label)
 
@@ -226,30 +245,32 @@ class InferenceNode(ManagedNode):
         self._report.add(age, inference_s,
                          time.monotonic() - frames.received_s - frames.waited_s - inference_s,
                          frames.waited_s)
+        prediction = None
         if tracker is not None:
-            self._foresee(bundle, tracker, first.header, frames.stamp_ns, features)
+            prediction = self._foresee(tracker, first.header, frames.stamp_ns, features)
+        watching = self._watching
+        if watching is not None and watching.wanted():
+            watching.offer(Seen(bundle, first.header, frames.stamp_ns, images, prediction))
 
-    def _foresee(self, bundle: Bundle, tracker: WorldTracker, header: Any, stamp: int,
-                 features: Floats) -> None:
+    def _foresee(self, tracker: WorldTracker, header: Any, stamp: int, features: Floats
+                 ) -> Floats | None:
+        """Publish what the world model says; the prediction (horizon, tokens, dim), if wanted."""
         wanted = {topic: publisher.get_subscription_count() > 0
                   for topic, publisher in self._outputs.items()}
-        picture = wanted.get('predicted_image', False)
+        looked_at = any(wanted.get(topic) for topic in ('predicted_image', 'film_strip'))
         began = time.monotonic()
-        seen = tracker.step(stamp, features, wanted['prediction'] or picture, wanted['surprise'])
+        seen = tracker.step(stamp, features, wanted['prediction'] or looked_at,
+                            wanted['surprise'])
         if seen.cause:
             self._report.unforeseen[seen.cause] += 1
-        if seen.prediction is not None:
-            if wanted['prediction']:
-                rows = seen.prediction.reshape(len(seen.prediction), -1)
-                self._publish_tensor('prediction', header, rows)
-            if picture:
-                decoded = np.concatenate(list(bundle.decode(seen.prediction[-1])), axis=1)
-                self._outputs['predicted_image'].publish(
-                    fill_image(Image(), decoded, 'rgb8', header.stamp, header.frame_id))
+        if seen.prediction is not None and wanted['prediction']:
+            rows = seen.prediction.reshape(len(seen.prediction), -1)
+            self._publish_tensor('prediction', header, rows)
         if seen.surprise is not None:
             self._publish_tensor('surprise', header, np.array([[seen.surprise]], np.float32))
         if seen.prediction is not None or seen.surprise is not None:
             self._report.foresight.add(time.monotonic() - began)
+        return seen.prediction
 
     def _publish_tensor(self, topic: str, header: Any, values: Floats) -> None:
         message = fill_tensor(Image(), values)

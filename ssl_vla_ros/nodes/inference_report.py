@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import time
 from typing import Any
 
+from ssl_vla_ros.nodes.watching import WATCHED
 from ssl_vla_ros.runtime.bundle import Bundle
 from ssl_vla_ros.runtime.frames import Mailbox
 from ssl_vla_ros.runtime.timing import LatencyWindow
@@ -74,8 +75,7 @@ class InferenceReport:
                 f'held), columns = tokens * dimension ({encoder.tokens * encoder.dim})')
             layout['surprise'] = ('32FC1, 1x1: squared error of the one-step prediction of this '
                                   'tick over the usual squared change from tick to tick')
-            layout['predicted_image'] = (f'rgb8, {model.horizon} control periods ahead, cameras '
-                                         'from left to right')
+        layout |= {topic: shown for topic, (_, shown) in WATCHED.items()}
         return {
             'name': manifest.name, 'digest': manifest.digest,
             'encoder_sha256': manifest.files[encoder.file], 'objective': encoder.objective,

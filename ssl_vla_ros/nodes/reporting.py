@@ -86,6 +86,10 @@ class Diagnostics:
             values=[KeyValue(key=str(key), value=_text(value)) for key, value in values.items()])]
         self._publisher.publish(message)
 
+    def destroy(self) -> None:
+        """End the line."""
+        self._node.destroy_publisher(self._publisher)
+
 
 def _text(value: Any) -> str:
     return f'{value:.6g}' if isinstance(value, float) else str(value)

@@ -1,32 +1,40 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which ONNX Runtime provider runs a network: TensorRT, CUDA or the CPU."""
+"""What runs a network: TensorRT, CUDA or the CPU by ONNX Runtime, or TensorRT itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-import hashlib
-import os
+import importlib.metadata
 from pathlib import Path
-import shutil
-import subprocess
 from typing import Any
 
 from ssl_vla_ros.errors import BundleError, MissingDependencyError
+from ssl_vla_ros.runtime.binding import bound_session
+from ssl_vla_ros.runtime.engines import engine_directory
 
-#: Backends from fastest to slowest, with ONNX Runtime's name of each.
+#: ONNX Runtime's name of each of its backends.
 PROVIDERS = {
     'tensorrt': 'TensorrtExecutionProvider',
     'cuda': 'CUDAExecutionProvider',
     'cpu': 'CPUExecutionProvider',
 }
-_ASK_S = 10.0
+#: TensorRT's own Python package, without ONNX Runtime between.
+NATIVE = 'tensorrt_native'
+#: From what is tried first to what is everywhere.
+BACKENDS = ('tensorrt', NATIVE, 'cuda', 'cpu')
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class OpenedSession:
-    """An ``onnxruntime.InferenceSession``, the backend it runs on, and why on that one."""
+    """
+    What runs a network, the backend it runs on, and why on that one.
+
+    The session is an ``onnxruntime.InferenceSession``, or is used as one.
+    """
 
     session: Any
     backend: str
@@ -52,35 +60,14 @@ def onnxruntime_or_why() -> Any:
     return onnxruntime
 
 
-def gpu_name() -> str:
-    """Name of the first GPU, as its driver or the board's firmware tells it; empty if unknown."""
-    board = Path('/proc/device-tree/model')
-    if board.is_file():
-        return board.read_text(errors='replace').strip('\0 \n')
-    tool = shutil.which('nvidia-smi')
-    if tool is None:
-        return ''
-    try:
-        told = subprocess.run([tool, '--query-gpu=name', '--format=csv,noheader'], check=True,
-                              capture_output=True, text=True, timeout=_ASK_S).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ''
-    return told.splitlines()[0].strip() if told.strip() else ''
-
-
-def engine_directory(file: Path, version: str, precision: str) -> Path:
-    """
-    Where the TensorRT engines of one network are kept; made if need be.
-
-    Engines take minutes to build, and hold for one network, one version of TensorRT, one kind of
-    GPU and one precision alone. They lie outside of the bundle, whose files are all hashed.
-    """
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    key = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    card = ''.join(letter if letter.isalnum() else '_' for letter in gpu_name()) or 'unknown_gpu'
-    place = cache / 'ssl_vla_ros' / 'tensorrt' / f'{key}_{version}_{card}_{precision}'
-    place.mkdir(parents=True, exist_ok=True)
-    return place
+def _tensorrt_version() -> str:
+    """Version of TensorRT, of whichever package brings it; '' if none says so."""
+    for name in ('tensorrt', 'tensorrt_cu13', 'tensorrt_cu12', 'tensorrt_cu11'):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ''
 
 
 def _provider(runtime: Any, backend: str, file: Path, precision: str) -> Any:
@@ -89,11 +76,15 @@ def _provider(runtime: Any, backend: str, file: Path, precision: str) -> Any:
         return PROVIDERS[backend], {'use_tf32': '0'}
     if backend != 'tensorrt':
         return PROVIDERS[backend]
-    engines = str(engine_directory(file, f'ort{runtime.__version__}', precision))
+    if precision == 'int8':
+        raise BundleError('int8 is quantised for CPUs (activations with zero points), which '
+                          'TensorRT does not take: export with --precision fp16')
+    version = f'ort{runtime.__version__}_trt{_tensorrt_version() or "unknown"}'
+    engines = str(engine_directory(file, version, precision))
     return (PROVIDERS[backend], {
         'trt_engine_cache_enable': True, 'trt_engine_cache_path': engines,
         'trt_timing_cache_enable': True, 'trt_timing_cache_path': engines,
-        'trt_fp16_enable': precision == 'fp16', 'trt_int8_enable': precision == 'int8'})
+        'trt_fp16_enable': precision == 'fp16'})
 
 
 def _open(runtime: Any, file: Path, backend: str, threads: int, precision: str,
@@ -115,13 +106,16 @@ def _open(runtime: Any, file: Path, backend: str, threads: int, precision: str,
         if backend != 'cpu':
             providers.append(PROVIDERS['cpu'])  # for the few operators a GPU provider lacks
         return runtime.InferenceSession(str(file), options, providers=providers)
+    except BundleError:
+        raise
     except Exception as error:  # onnxruntime's errors share no base class
         raise BundleError(f'{file}: ONNX Runtime cannot open this network on {backend}: '
                           f'{" ".join(str(error).split())}; export the bundle again') from error
 
 
 def open_session(file: Path, backend: str, threads: int, precision: str,
-                 cores: Sequence[int] = ()) -> OpenedSession:
+                 cores: Sequence[int] = (), progress: Progress = lambda _: None
+                 ) -> OpenedSession:
     """
     Open an ONNX file on a backend.
 
@@ -137,43 +131,70 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
         ``fp32``, ``fp16`` or ``int8``, as the file was exported.
     cores
         CPU cores that the threads beside the caller's are bound to; none: wherever there is room.
+    progress
+        Called with what is being done: an engine of TensorRT takes minutes to build.
 
     Raises
     ------
     BundleError
         If the file cannot be opened, or a backend asked for by name is not to be had.
     MissingDependencyError
-        If onnxruntime is not installed.
+        If onnxruntime is not installed, and nothing else runs the file.
 
     """
-    if backend not in ('auto', *PROVIDERS):
-        raise BundleError(f'backend is {backend!r}, must be one of auto, {", ".join(PROVIDERS)}')
+    if backend not in ('auto', *BACKENDS):
+        raise BundleError(f'backend is {backend!r}, must be one of auto, {", ".join(BACKENDS)}')
     if threads < 1:
         raise BundleError(f'threads is {threads}, must be at least 1')
-    runtime = onnxruntime_or_why()
-    available = runtime.get_available_providers()
     passed_over: list[str] = []
-    for name in PROVIDERS if backend == 'auto' else (backend,):
-        if PROVIDERS[name] not in available:
-            reason = f'{name}: the installed onnxruntime {runtime.__version__} has no ' \
-                     f'{PROVIDERS[name]}'
+    for name in BACKENDS if backend == 'auto' else (backend,):
+        progress(f'opening {file.name} on {name}')
+        try:
+            session = (_native(file, precision, progress) if name == NATIVE
+                       else _by_onnxruntime(file, name, threads, precision, cores))
+        except _NotToBeHadError as error:
+            if backend != 'auto':
+                raise BundleError(f'backend {name}: {error}{_remedy(name)}') from error
+            passed_over.append(f'{name}: {error}')
+        except BundleError as error:
+            if backend != 'auto' or name == 'cpu':
+                raise  # nothing is left to try: the file is at fault
+            passed_over.append(f'{name}: {error}')
         else:
-            try:
-                session = _open(runtime, file, name, threads, precision, cores)
-            except BundleError as error:
-                if name == 'cpu':
-                    raise  # nothing is left to try: the file is at fault
-                reason = str(error)
-            else:
-                # A provider that cannot start (no GPU, no library) is dropped without an error.
-                if PROVIDERS[name] in session.get_providers():
-                    note = 'as asked for' if backend != 'auto' else 'the fastest to be had'
-                    return OpenedSession(session, name, '; '.join([f'{name}, {note}',
-                                                                   *passed_over]))
-                reason = f'{name}: {PROVIDERS[name]} is installed but did not start (no GPU, ' \
-                         'or a library is missing)'
-        if backend != 'auto':
-            raise BundleError(f'backend {reason}; install ssl_vla_ros[gpu] (onnxruntime-gpu, '
-                              'instead of onnxruntime), or set backend to auto or cpu')
-        passed_over.append(reason)
+            note = 'as asked for' if backend != 'auto' else 'the fastest to be had'
+            return OpenedSession(session, name, '; '.join([f'{name}, {note}', *passed_over]))
     raise BundleError(f'no backend opens {file}: ' + '; '.join(passed_over))
+
+
+class _NotToBeHadError(Exception):
+    """A backend is not there, whatever the file."""
+
+
+def _remedy(backend: str) -> str:
+    if backend == NATIVE:
+        return '; or set backend to auto'
+    return ('; install ssl_vla_ros[gpu] (onnxruntime-gpu, instead of onnxruntime), or set '
+            'backend to auto or cpu')
+
+
+def _native(file: Path, precision: str, progress: Progress) -> Any:
+    from ssl_vla_ros.runtime.tensorrt_engine import open_engine
+    try:
+        return open_engine(file, precision, progress)
+    except MissingDependencyError as error:
+        raise _NotToBeHadError(str(error)) from error
+
+
+def _by_onnxruntime(file: Path, backend: str, threads: int, precision: str,
+                    cores: Sequence[int]) -> Any:
+    runtime = onnxruntime_or_why()
+    provider = PROVIDERS[backend]
+    if provider not in runtime.get_available_providers():
+        raise _NotToBeHadError(
+            f'the installed onnxruntime {runtime.__version__} has no {provider}')
+    session = _open(runtime, file, backend, threads, precision, cores)
+    # A provider that cannot start (no GPU, no library) is dropped without an error.
+    if provider not in session.get_providers():
+        raise _NotToBeHadError(
+            f'{provider} is installed but did not start (no GPU, or a library is missing)')
+    return session if backend == 'cpu' else bound_session(runtime, session)

@@ -10,7 +10,7 @@ manifest promises, is refused where it arises, so that no caller can pass it on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,8 @@ from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.errors import BundleError, ContractError
 from ssl_vla_ros.preprocess import resize
 from ssl_vla_ros.runtime.backend import open_session
-from ssl_vla_ros.runtime.manifest import Manifest, read_manifest, verify_files
+from ssl_vla_ros.runtime.manifest import Manifest, PARTS, read_manifest, verify_files
 
-#: The networks a bundle may hold; the first is in every bundle.
-PARTS = ('encoder', 'world_model', 'decoder', 'head')
 _ELEMENT = {'uint8': 'tensor(uint8)', 'float32': 'tensor(float)'}
 
 Floats = NDArray[np.float32]
@@ -69,6 +67,11 @@ def _ports(manifest: Manifest, part: str) -> tuple[list[_Port], _Port]:
         assert decoder is not None
         return ([('features', 'float32', features)],
                 ('images', 'uint8', (cameras, decoder.height, decoder.width, 3)))
+    if part == 'colours':
+        colours = manifest.colours
+        assert colours is not None
+        return ([('images', 'uint8', (cameras, encoder.height, encoder.width, 3))],
+                ('colours', 'uint8', (cameras, colours.height, colours.width, 3)))
     head = manifest.head
     assert head is not None
     return ([('features', 'float32', (head.history, *features)),
@@ -85,6 +88,7 @@ def describe(manifest: Manifest, part: str) -> dict[str, Any]:
 #: What the axes after the batch are, and what the numbers mean.
 _MEANING = {
     ('images', 4): ('camera, row, column, channel', 'rgb8, 0 … 255'),
+    ('colours', 4): ('camera, row, column, channel', 'rgb8: principal components of the features'),
     ('features', 2): ('token, dimension', 'none'),
     ('features', 3): ('tick (oldest first), token, dimension', 'none'),
     ('prediction', 3): ('tick ahead, token, dimension', 'none, as features'),
@@ -164,7 +168,8 @@ class Bundle:
     contract
         The robot's contract where one was given, else the one embedded in the bundle.
     backend, backend_note
-        ``tensorrt``, ``cuda`` or ``cpu``, and a sentence on why it is this one.
+        ``tensorrt``, ``tensorrt_native``, ``cuda`` or ``cpu``, and why it is
+        this one.
 
     """
 
@@ -260,6 +265,11 @@ class Bundle:
         pictures: Pictures = self._network('decoder')(features=features[None])[0]
         return pictures
 
+    def colour(self, images: Pictures) -> Pictures:
+        """Pictures (cameras, rows, columns, 3) of what the encoder sees where."""
+        pictures: Pictures = self._network('colours')(images=images[None])[0]
+        return pictures
+
     def act(self, features: Floats, state: Floats) -> Floats:
         """Actions (chunk, A) from features (history, tokens, dim) and state (history, S)."""
         actions: Floats = self._network('head')(features=features[None], state=state[None])[0]
@@ -269,6 +279,7 @@ class Bundle:
 def load_bundle(
     path: str | Path, *, backend: str = 'auto', threads: int = 1,
     robot: Contract | None = None, parts: Sequence[str] = PARTS, cores: Sequence[int] = (),
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """
     Verify a bundle and open its networks.
@@ -278,7 +289,8 @@ def load_bundle(
     path
         Directory with manifest.json and the ONNX files.
     backend
-        ``auto`` (TensorRT, else CUDA, else CPU), or one of ``tensorrt``, ``cuda``, ``cpu``.
+        ``auto`` (TensorRT, else CUDA, else CPU), or one of ``tensorrt``, ``tensorrt_native``,
+        ``cuda``, ``cpu``.
     threads
         Threads of one network. One is fastest beside other work on a small CPU.
     robot
@@ -288,6 +300,8 @@ def load_bundle(
         ``Bundle.has``), save the encoder's description, which every bundle has.
     cores
         CPU cores that threads beside the caller's are bound to; none: wherever there is room.
+    progress
+        Called with what is being done.
 
     Raises
     ------
@@ -313,7 +327,7 @@ def load_bundle(
         if description is None:
             continue
         opened = open_session(directory / description.file, used, threads,
-                              manifest.precisions[part], cores)
+                              manifest.precisions[part], cores, progress)
         networks[part] = _Network(manifest, part, opened.session)
         # What the first network settles on holds for all: one bundle, one backend.
         used, note = opened.backend, note or opened.note

@@ -17,6 +17,8 @@ from ssl_vla_ros.runtime.parity import PRECISIONS
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = 'manifest.json'
+#: The networks a bundle may hold; the first is in every bundle.
+PARTS = ('encoder', 'world_model', 'decoder', 'head', 'colours')
 #: Files of these kinds may lie in a bundle without a hash: no runtime reads them.
 _DOCUMENTS = ('.md', '.txt', '.json', '.html', '.png', '.jpg', '.yaml')
 
@@ -44,8 +46,12 @@ class WorldModelPart:
 
 
 @dataclass(frozen=True)
-class DecoderPart:
-    """The decoder: features to pictures (height, width) of each camera."""
+class PicturePart:
+    """
+    What ends in a picture (height, width) of each camera.
+
+    The decoder takes features; the colours take pictures, and show what the encoder sees where.
+    """
 
     file: str
     height: int
@@ -77,8 +83,9 @@ class Manifest:
     files: Mapping[str, str]
     encoder: EncoderPart
     world_model: WorldModelPart | None
-    decoder: DecoderPart | None
+    decoder: PicturePart | None
     head: HeadPart | None
+    colours: PicturePart | None
     precisions: Mapping[str, str]
     digest: str
     data: Mapping[str, Any]
@@ -161,6 +168,12 @@ def _optional(root: _Table, key: str) -> _Table | None:
     return None if data is None else _Table(data, root.source, key)
 
 
+def _picture(root: _Table, key: str, files: Mapping[str, str]) -> PicturePart | None:
+    part = _optional(root, key)
+    return None if part is None else PicturePart(
+        part.file(files), part.count('height'), part.count('width'))
+
+
 def read_manifest(directory: Path) -> Manifest:
     """
     Read and validate ``directory``/manifest.json; the other files are not touched.
@@ -199,7 +212,6 @@ def read_manifest(directory: Path) -> Manifest:
                           'altered; export the bundle again')
     files = _files(root)
     model = _optional(root, 'world_model')
-    decoder = _optional(root, 'decoder')
     head = _optional(root, 'head')
     head_part = None
     if head is not None:
@@ -212,11 +224,10 @@ def read_manifest(directory: Path) -> Manifest:
         encoder=_encoder(root, contract, files),
         world_model=None if model is None else WorldModelPart(
             model.file(files), model.count('context'), model.count('horizon')),
-        decoder=None if decoder is None else DecoderPart(
-            decoder.file(files), decoder.count('height'), decoder.count('width')),
+        decoder=_picture(root, 'decoder', files), colours=_picture(root, 'colours', files),
         head=head_part, precisions={
             part: _Table(root.data[part], path, part).precision()
-            for part in ('encoder', 'world_model', 'decoder', 'head')
+            for part in PARTS
             if root.data.get(part) is not None},
         digest=hashlib.sha256(raw).hexdigest(), data=root.data)
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.errors import BundleError
-from ssl_vla_ros.runtime.backend import PROVIDERS
+from ssl_vla_ros.runtime.backend import BACKENDS
 from ssl_vla_ros.runtime.bundle import Bundle, InferenceError, load_bundle
 from ssl_vla_ros.runtime.manifest import read_manifest
 from ssl_vla_ros.runtime.parity import (
@@ -74,7 +74,7 @@ def verify_bundle(path: str | Path, backends: Sequence[str] = (), threads: int =
                           'torch gave; export the bundle again')
     rows: list[Verified] = []
     passed_over: dict[str, str] = {}
-    for backend in backends or PROVIDERS:
+    for backend in backends or BACKENDS:
         try:
             bundle = load_bundle(directory, backend=backend, threads=threads, robot=robot)
         except BundleError as error:
