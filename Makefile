@@ -35,7 +35,7 @@ export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
 .PHONY: demo test test-faults test-conformance test-parity lint bench bench-record bench-build bench-load
-.PHONY: bench-train bench-objectives
+.PHONY: bench-train bench-objectives bench-infer
 .PHONY: install install-lerobot clean help
 
 demo: $(STAMP)
@@ -63,6 +63,9 @@ bench: $(STAMP)
 
 bench-record: $(STAMP)
 	@$(BIN)/python bench/bench_record.py $(ARGS)
+
+bench-infer: $(STAMP)
+	@$(BIN)/python bench/bench_infer.py $(ARGS)
 
 bench-build: $(STAMP) install-lerobot
 	@$(BIN)/python bench/bench_build.py $(ARGS)

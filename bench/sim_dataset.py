@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 import shutil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_vla_ros.contract import Contract, load_contract
+from ssl_vla_ros.contract import Contract, load_contract, parse_contract
 from ssl_vla_ros.dataset.aligned import AlignedEpisode, stream_labels
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset, DatasetWriter
 from ssl_vla_ros.errors import DatasetError
@@ -61,7 +62,8 @@ def _episode(arm: LiftSim, robot: Contract, seed: int, number: int, end: str | N
         flagged=np.zeros(rows, dtype=bool))
 
 
-def sim_dataset(folder: Path, episodes: int, seed: int = 11) -> Dataset:
+def sim_dataset(folder: Path, episodes: int, seed: int = 11,
+                cameras: Sequence[str] = ('front', 'wrist')) -> Dataset:
     """Write demonstrations of the three tasks in turn, or open those of an earlier call."""
     path = folder / f'sim_{episodes}x{seed}'
     try:
@@ -70,7 +72,9 @@ def sim_dataset(folder: Path, episodes: int, seed: int = 11) -> Dataset:
         shutil.rmtree(path, ignore_errors=True)
     part = path.with_name(path.name + '.making')
     shutil.rmtree(part, ignore_errors=True)
-    robot = load_contract(ROBOT)
+    data = load_contract(ROBOT).to_dict()
+    data['cameras'] = {name: data['cameras'][name] for name in cameras}
+    robot = parse_contract(data, str(ROBOT))
     writer = DatasetWriter(part, robot, CONTROL_RATE_HZ)
     arm = LiftSim()
     try:

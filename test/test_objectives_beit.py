@@ -113,8 +113,10 @@ def test_the_checks_see_a_mask_that_hides_nothing_and_one_that_hides_the_place()
 # -- the loss -----------------------------------------------------------------------------
 
 
-def test_the_loss_is_a_plain_loop_over_hidden_patches(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = made()
+@pytest.mark.parametrize('centred', [True, False])
+def test_the_loss_is_a_plain_loop_over_hidden_patches(
+        centred: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = made(centred=centred)
     torch.nn.init.normal_(objective.classify.weight)
     drawn: list[Tensor] = []
     monkeypatch.setattr(beit, 'block_patches', lambda *given: (
@@ -129,7 +131,10 @@ def test_the_loss_is_a_plain_loop_over_hidden_patches(monkeypatch: pytest.Monkey
     hidden, every = [], []
     for sample in range(6):
         for patch in range(PATCHES):
-            apart = [float((patches[sample, patch] - row).square().sum())
+            what = patches[sample, patch].view(64, 3)
+            if centred:
+                what = what - what.mean(dim=0)
+            apart = [float((what.flatten() - row).square().sum())
                      for row in objective.codebook.get_buffer('rows')]
             cost = -float(logits[sample, patch].log_softmax(0)[int(np.argmin(apart))])
             every.append(cost)
@@ -223,6 +228,30 @@ def test_every_word_of_the_vocabulary_is_said_of_a_training_patch() -> None:
         trunk_of(objective).patches(scenes(32).flatten(0, 1)))
     assert words.shape == (64, PATCHES)
     assert len(words.unique()) == WORDS
+
+
+def test_words_are_of_things_and_not_of_the_light() -> None:
+    dark = scenes(32) // 2
+    light = dark + torch.tensor([60, 40, 20], dtype=torch.uint8)
+    for centred in (True, False):
+        objective = made(prepared=False, centred=centred)
+        objective.prepare({'images': torch.cat([dark, light])})
+        said = [objective.codebook(objective._worded(trunk_of(objective).patches(
+            images.flatten(0, 1)))) for images in (dark, light)]
+        assert torch.equal(*said) == centred
+        # Raw, the words are about which light it is, and hardly about what is there.
+        assert (len(said[0].unique()) == WORDS) == centred
+
+
+def test_words_are_of_the_picture_before_its_light_is_changed(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+    monkeypatch.setattr(beit, 'masked_token_entropy', lambda logits, words, mask: (
+        asked.append(words), masked_token_entropy(logits, words, mask))[1])
+    for noise in (0.0, 40.0):
+        objective = made(photometric=PhotometricConfig(0.3, 0.1, noise))
+        objective({'images': scenes(8, 3)}, dice(int(noise)))
+    assert torch.equal(*asked)
 
 
 def test_a_vocabulary_larger_than_what_there_is_to_see_is_refused() -> None:

@@ -151,16 +151,6 @@ class PatchTransformer(PatchTrunk):
     """
     Vision transformer of our own: fixed positions, one class token, values −1 … 1.
 
-    Parameters
-    ----------
-    cameras, height, width, patch, channels, depth, heads
-        Sizes.
-    readout_block
-        After which block features are read; 0: the last. Where an objective's answers are given
-        at the end of the trunk, the last blocks are about those, and what is seen is best read in
-        the middle ("Generative Pretraining from Pixels", Chen et al., 2020, section 4.2; "BEiT",
-        Bao et al., 2022, appendix on linear probing). ``attend`` always runs all blocks.
-
     Raises
     ------
     ValueError
@@ -169,10 +159,7 @@ class PatchTransformer(PatchTrunk):
     """
 
     def __init__(self, cameras: int, height: int, width: int, *, patch: int, channels: int,
-                 depth: int, heads: int, readout_block: int = 0) -> None:
-        if not 0 <= readout_block <= depth:
-            raise ValueError(f'readout_block is {readout_block}, must be one of the {depth} '
-                             'blocks, or 0 for the last')
+                 depth: int, heads: int) -> None:
         for name, value in (('patch', patch), ('depth', depth)):
             if value < 1:
                 raise ValueError(f'{name} is {value}, must be at least 1')
@@ -187,7 +174,6 @@ class PatchTransformer(PatchTrunk):
             'position', sincos_positions(self.rows, self.columns, channels), persistent=False)
         self.blocks = nn.ModuleList(Block(channels, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(channels)
-        self.readout_block = readout_block or depth
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
@@ -207,17 +193,8 @@ class PatchTransformer(PatchTrunk):
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Class token first; normalised at the end."""
-        return self._through(tokens, len(self.blocks))
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Tokens (n, 1 + patches, width) of pictures, after the block that features are read."""
-        rows, columns = pictures.shape[1] // self.patch, pictures.shape[2] // self.patch
-        return self._through(self.place(
-            self.embed(self.patches(pictures)), rows, columns), self.readout_block)
-
-    def _through(self, tokens: Tensor, depth: int) -> Tensor:
         tokens = torch.cat([self.cls.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens], 1)
-        for block in self.blocks[:depth]:
+        for block in self.blocks:
             tokens = block(tokens)
         found: Tensor = self.norm(tokens)
         return found

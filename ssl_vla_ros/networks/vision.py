@@ -30,7 +30,6 @@ class VitConfig:
     channels: int = 192
     depth: int = 4
     heads: int = 3
-    readout_block: int = 0  # features are read after this one; 0: the last
 
 
 @dataclass(frozen=True)
@@ -258,8 +257,7 @@ def _make_trunk(config: VisionConfig, height: int, width: int, cameras: int) -> 
         return make_timm_trunk(config.backbone, height, width, cameras, config.init)
     sizes = config.vit
     return PatchTransformer(cameras, height, width, patch=sizes.patch, channels=sizes.channels,
-                            depth=sizes.depth, heads=sizes.heads,
-                            readout_block=sizes.readout_block)
+                            depth=sizes.depth, heads=sizes.heads)
 
 
 def _row_width(config: VisionConfig, cameras: int, channels: int) -> int:

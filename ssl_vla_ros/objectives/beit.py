@@ -23,6 +23,7 @@ class BeitConfig:
     """Settings of masked token prediction."""
 
     tokens: int = 512          # of the visual vocabulary
+    centred: bool = True       # words of patches without their mean colour: not of the light
     mask_ratio: float = 0.4
     smallest_block: int = 4    # patches
     head_depth: int = 0        # blocks between the encoder and the classifier
@@ -37,9 +38,13 @@ class Beit(Objective):
     Batch: ``images`` uint8 (batch, cameras, height, width, 3). The paper's tokenizer is a discrete
     VAE trained on other pictures; ours is a codebook of the training split's own patches, found
     once by k-means and then frozen: it needs no download and no word is left unused. All patches
-    pass through the encoder, hidden ones as a learned token; the classifier stays behind. So do
-    ``head_depth`` blocks before it: without them, as in the paper, the last blocks of the encoder
-    are busy with naming, and features are best read in the middle, which a shallow encoder lacks.
+    pass through the encoder, hidden ones as a learned token; the classifier stays behind, and so
+    do ``head_depth`` blocks before it.
+
+    Words are of the picture as it came, before its light is changed. By default the mean colour of
+    each patch is taken off first: of raw patches, k-means spends nearly all words on shades of a
+    plain table in changing light, and features of an encoder that names those are worse than
+    untrained ones (docs/benchmarks.md).
     """
 
     def __init__(self, shape: DataShape, config: BeitConfig, encoder: VisionEncoder) -> None:
@@ -61,14 +66,15 @@ class Beit(Objective):
         """Find the vocabulary in patches of the training split."""
         trunk = self.encoder.patch_trunk('beit')
         with torch.no_grad():
-            self.codebook.fit(trunk.patches(rows['images'].flatten(0, 1)).flatten(0, 1))
+            patches = self._worded(trunk.patches(rows['images'].flatten(0, 1)))
+            self.codebook.fit(patches.flatten(0, 1))
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy over the hidden patches."""
         seen = photometric(batch['images'], self.config.photometric, generator)
         trunk = self.encoder.patch_trunk('beit')
         patches = trunk.patches(seen.flatten(0, 1))
-        words = self.codebook(patches)
+        words = self.codebook(self._worded(trunk.patches(batch['images'].flatten(0, 1))))
         mask = block_patches(
             len(patches), trunk.rows, trunk.columns, self.config.mask_ratio, generator,
             patches.device, self.config.smallest_block)
@@ -79,6 +85,15 @@ class Beit(Objective):
         loss = masked_token_entropy(logits, words, mask)
         known = self._entropy(words[mask])
         return {'loss': loss, 'beit': loss, 'beit_chance': known, 'beit_words_used': known.exp()}
+
+    def _worded(self, patches: Tensor) -> Tensor:
+        """Give what a word is about, of patches (n, patches, patch² · 3)."""
+        if not self.config.centred:
+            return patches
+        pixels = patches.unflatten(-1, (-1, 3))
+        centred: Tensor = (pixels - pixels.mean(dim=-2, keepdim=True)).flatten(-2)
+        # Rounding errors are no difference: plain patches of two colours are the same.
+        return (centred * 1e4).round() * 1e-4
 
     def _masked(self, trunk: PatchTrunk, patches: Tensor, mask: Tensor) -> Tensor:
         tokens = trunk.embed(patches)

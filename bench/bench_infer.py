@@ -1,0 +1,278 @@
+# Copyright 2026 The ssl_vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure inference from outside: latency, deadlines, a slow model, 8 bits, beside a plain node.
+
+    make bench-infer                              # about ten minutes
+    make bench-infer ARGS='--seconds 600 --only control'    # the ten minutes at 100 Hz
+
+ViT-Ti at 96 pixels on the CPU, one thread, VGA pictures from another process over DDS with the
+shipped profile. Writes ``out/bench/infer.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import cv2
+from infer_models import at_rate, bare_session, exported, median_s, slowed, trained
+from infer_rig import inference, load, measure, plain
+import numpy as np
+from numpy.typing import NDArray
+from record_rig import set_environment
+from sim_dataset import sim_dataset
+from ssl_vla_ros.dataset.lerobot_v3 import Dataset
+from ssl_vla_ros.dataset.splits import split_episodes
+from ssl_vla_ros.runtime.bundle import load_bundle
+from ssl_vla_ros.training.batches import episode_rows
+from ssl_vla_ros.training.readouts import ridge_r2
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / 'out' / 'bench'
+#: What is wanted of each figure, on two cores of a server.
+TARGETS = {
+    'overhead_p50_ms': ('<=', 1.5), 'end_to_end_p50_ms': ('<=', 5.0),
+    'runtime_overhead_ms': ('<=', 0.3), 'missed_unreported': ('<=', 0),
+    'age_p99_vs_plain_node': ('<=', 0.2), 'slow_model_age_ratio': ('<', 2.0),
+    'int8_speedup_r18': ('>=', 2.0), 'int8_probe_delta': ('<=', 0.02),
+    'runtime_rss_mb': ('<', 150.0), 'runtime_import_s': ('<', 1.0)}
+RATES_HZ = (10.0, 30.0, 60.0, 100.0)
+SLOW_S = 0.15
+SIZE = 96
+_SIM = ROOT / 'models' / 'sim_ur5e'
+
+Figures = dict[str, Any]
+
+
+class Models:
+    """Runs and bundles, made when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def data(self, cameras: Sequence[str] = ('front',)) -> Dataset:
+        """Demonstrations of the simulated arm, seen by one camera or two."""
+        return sim_dataset(self.folder / '_'.join(cameras), 12, cameras=cameras)
+
+    def run(self, backbone: str, steps: int) -> Path:
+        """Train SimCLR for a moment: what is timed does not depend on what was learnt."""
+        return trained(
+            self.folder, backbone, self.data().path, f'network.backbone={backbone}',
+            'network.readout=mean', f'height={SIZE}', f'width={SIZE}', f'steps={steps}',
+            'batch_size=32', 'precision=32-true', 'seed=0')
+
+    def bundle(self, backbone: str = 'vit_tiny_patch16_224', precision: str = 'fp32',
+               steps: int = 2) -> Path:
+        """Export such a run."""
+        return exported(self.run(backbone, steps), self.data().path, precision)
+
+
+def runtime_alone(models: Models, options: argparse.Namespace) -> Figures:
+    """Import, memory, and what preparing and checking cost beside the bare call."""
+    bundle = load_bundle(models.bundle(), backend='cpu', parts=('encoder',))
+    session = bare_session(str(models.bundle() / 'encoder.onnx'))
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    images = bundle.prepare({'front': picture})
+    bare, whole, resized = [], [], []
+    for _ in range(9):  # in turns: whatever disturbs one disturbs all
+        bare.append(median_s(lambda: session.run(None, {'images': images[None]}), 60))
+        whole.append(median_s(lambda: bundle.encode(bundle.prepare({'front': picture})), 60))
+        resized.append(median_s(lambda: cv2.resize(
+            picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA), 60))
+    code = (
+        'import time; began = time.perf_counter()\n'
+        'from ssl_vla_ros.runtime.bundle import load_bundle\n'
+        'took = time.perf_counter() - began\n'
+        'import sys\n'
+        f'bundle = load_bundle({str(models.bundle())!r}, backend="cpu"); bundle.warm_up()\n'
+        'assert "torch" not in sys.modules\n'
+        'rss = next(l for l in open("/proc/self/status") if l.startswith("VmRSS"))\n'
+        'print(took, int(rss.split()[1]) / 1024)\n')
+    found = [list(map(float, subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True,
+        cwd=ROOT).stdout.split())) for _ in range(5)]
+    bare_s, whole_s = float(np.median(bare)), float(np.median(whole))
+    return {
+        'bare_p50_ms': 1e3 * bare_s, 'runtime_p50_ms': 1e3 * whole_s,
+        'resize_p50_ms': 1e3 * float(np.median(resized)),
+        'runtime_overhead_ms': 1e3 * (whole_s - bare_s),
+        'overhead_runtime_fraction': (whole_s - bare_s) / bare_s,
+        'runtime_import_s': float(np.median([row[0] for row in found])),
+        'runtime_rss_mb': float(np.median([row[1] for row in found]))}
+
+
+def rates(models: Models, options: argparse.Namespace) -> Figures:
+    """Run the node at several rates, and see its overhead over the bare call at 30 Hz."""
+    session = bare_session(str(models.bundle() / 'encoder.onnx'))
+    images = np.zeros((1, 1, SIZE, SIZE, 3), np.uint8)
+    rows, figures = [], {}
+    for rate in RATES_HZ:
+        seen = measure(inference(at_rate(models.bundle(), rate)), rate, options.seconds,
+                       'inference/features', models.folder / 'inference.log')
+        # At the node's pace: a call that comes now and then finds cold caches, here as there.
+        bare_s = median_s(lambda: session.run(None, {'images': images}), 60, 1.0 / rate)
+        told = seen.diagnostics
+        inside = float(told['overhead_p50_ms']) + float(told['inference_p50_ms'])
+        rows.append({'sent_hz': rate, **seen.figures(), 'bare_p50_ms': 1e3 * bare_s,
+                     'overhead_p50_ms': inside - 1e3 * bare_s,
+                     'throughput_hz': 1e3 / inside})
+        print(_row(rows[-1]), flush=True)
+        if rate == 30.0:
+            figures = {'overhead_p50_ms': rows[-1]['overhead_p50_ms'],
+                       'end_to_end_p50_ms': rows[-1]['age_p50_ms'] - 1e3 * bare_s}
+    return figures | {'rates': rows}
+
+
+def control(models: Models, options: argparse.Namespace) -> Figures:
+    """100 Hz for long: deadlines, and the worst ages."""
+    seen = measure(inference(at_rate(models.bundle(), 100.0)), 100.0, options.seconds,
+                   'inference/features', models.folder / 'inference.log')
+    row = seen.figures()
+    print(_row({'sent_hz': 100.0, **row}), flush=True)
+    return {'rate_hz': row['rate_hz'], 'missed_reported': row['missed_deadlines'],
+            'missed_unreported': row['unreported'], 'age_p99_ms': row['age_p99_ms'],
+            'control_s': options.seconds,
+            'control_rss_growth_mb': seen.rss_mb[1] - seen.rss_mb[0]}
+
+
+def beside_plain(models: Models, options: argparse.Namespace) -> Figures:
+    """Ours and the plain node at 100 Hz, both cores busy with something else; in turns."""
+    ours, theirs = [], []
+    bundle = at_rate(models.bundle(), 100.0)
+    run = models.run('vit_tiny_patch16_224', 2)
+    with load(os.cpu_count() or 1):
+        for _ in range(options.turns):
+            for kept, command, topic in (
+                    (ours, inference(bundle), 'inference/features'),
+                    (theirs, plain(run), 'plain/features')):
+                kept.append(measure(command, 100.0, options.seconds, topic,
+                                    models.folder / 'plain.log').figures())
+                print(_row({'sent_hz': 100.0, **kept[-1]}), flush=True)
+    ratios = [one['age_p99_ms'] / two['age_p99_ms'] for one, two in zip(ours, theirs, strict=True)]
+    return {'age_p99_vs_plain_node': float(np.median(ratios)), 'ratios': ratios,
+            'loaded_age_p99_ms': [row['age_p99_ms'] for row in ours],
+            'plain_age_p99_ms': [row['age_p99_ms'] for row in theirs],
+            'loaded_rate_hz': [row['rate_hz'] for row in ours],
+            'plain_rate_hz': [row['rate_hz'] for row in theirs]}
+
+
+def slow(models: Models, options: argparse.Namespace) -> Figures:
+    """Run a model that takes longer than three periods."""
+    seen = measure(inference(slowed(at_rate(models.bundle(), 30.0), SLOW_S)), 30.0,
+                   options.seconds, 'inference/features', models.folder / 'slow.log')
+    row = seen.figures()
+    print(_row({'sent_hz': 30.0, **row}), flush=True)
+    model_ms = float(seen.diagnostics['inference_p50_ms'])
+    return {'slow_model_age_ratio': row['age_p99_ms'] / model_ms, 'slow_model_ms': model_ms,
+            'slow_rss_growth_mb': seen.rss_mb[1] - seen.rss_mb[0],
+            'slow_unreported': row['unreported'], 'slow_missed_reported': row['missed_deadlines']}
+
+
+def eight_bits(models: Models, options: argparse.Namespace) -> Figures:
+    """ResNet-18 in fp32 and int8: time in turns, and what can be read off the features."""
+    bundles = {precision: load_bundle(
+        models.bundle('resnet18', precision, options.steps), backend='cpu', parts=('encoder',))
+        for precision in ('fp32', 'int8')}
+    data = models.data()
+    rows = np.arange(data.num_rows)
+    frames = next(iter(bundles.values())).manifest.encoder
+    from ssl_vla_ros.dataset.streaming import FrameStream
+    pictures = FrameStream(data, frames.height, frames.width).read('front', rows)
+    times: dict[str, list[float]] = {precision: [] for precision in bundles}
+    for _ in range(9):
+        for precision, bundle in bundles.items():
+            times[precision].append(median_s(partial(bundle.encode, pictures[:1]), 30))
+    splits = split_episodes(data.num_episodes, 0.2, 0)
+    train, held = (episode_rows(data.lengths, part) for part in splits)
+    state = data.column('observation.state').astype(np.float64)
+    scores = {precision: _score(np.stack([bundle.encode(picture[None]) for picture in pictures]),
+                                state, train, held) for precision, bundle in bundles.items()}
+    ratios = np.divide(times['fp32'], times['int8'])
+    return {'int8_speedup_r18': float(np.median(ratios)),
+            'int8_speedups': ratios.tolist(),
+            'fp32_r18_ms': 1e3 * float(np.median(times['fp32'])),
+            'int8_probe_r2': scores['int8'], 'fp32_probe_r2': scores['fp32'],
+            'int8_probe_delta': abs(scores['int8'] - scores['fp32'])}
+
+
+def _score(features: NDArray[np.float32], state: NDArray[np.float64], train: NDArray[np.int64],
+           held: NDArray[np.int64]) -> float:
+    """Mean R² of a ridge probe to the state, on held-out episodes."""
+    flat = features.reshape(len(features), -1).astype(np.float64)
+    names = [str(number) for number in range(state.shape[1])]
+    return float(np.mean(list(ridge_r2(flat, state, train, held, names).values())))
+
+
+def whole(models: Models, options: argparse.Namespace) -> Figures:
+    """Two cameras, world model and head of the bundle that ships, at 30 Hz."""
+    if not (_SIM / 'manifest.json').is_file():
+        raise SystemExit(f'{_SIM} is not there')
+    copy = models.folder / 'sim_ur5e'
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(_SIM, copy)
+    told = subprocess.run(
+        [sys.executable, str(ROOT / 'bench' / 'bench_nodes.py'), '--bundle',
+         str(at_rate(copy, 30.0)), '--seconds', str(options.seconds), '--foresight'],
+        check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    nodes = json.loads(told[told.index('{'):])
+    kept = ('rate_hz', 'age_p50_ms', 'age_p99_ms', 'missed_deadlines', 'foresight_p50_ms',
+            'cpu_percent_of_a_core')
+    row = {name: float(nodes['inference'][name]) for name in kept}
+    policy = {name: float(nodes['policy'][name]) for name in (
+        'latency_p50_ms', 'latency_p99_ms', 'cpu_percent_of_a_core')}
+    print(f'two cameras, world model and head at 30 Hz: {row} {policy}', flush=True)
+    return {'whole_30hz': row | {f'policy_{name}': value for name, value in policy.items()}}
+
+
+PARTS: dict[str, Callable[[Models, argparse.Namespace], Figures]] = {
+    'runtime': runtime_alone, 'rates': rates, 'control': control, 'plain': beside_plain,
+    'slow': slow, 'int8': eight_bits, 'whole': whole}
+
+
+def _row(row: Figures) -> str:
+    return (f'  {row["sent_hz"]:5.0f} Hz sent: {row["rate_hz"]:6.1f} Hz, age p50 '
+            f'{row["age_p50_ms"]:.1f} p99 {row["age_p99_ms"]:.1f} max {row["age_max_ms"]:.1f} ms, '
+            f'jitter {row["jitter_ms"]:.2f} ms, missed {row["missed_deadlines"]}, not reported '
+            f'{row["unreported"]}, {row["cores"]:.2f} cores, {row["rss_mb"]:.0f} MB')
+
+
+def main() -> None:
+    """Measure, print and write down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--seconds', type=float, default=20.0, help='of each run')
+    parser.add_argument('--turns', type=int, default=3, help='beside the plain node')
+    parser.add_argument('--steps', type=int, default=60, help="of ResNet-18's training")
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    set_environment()
+    OUT.mkdir(parents=True, exist_ok=True)
+    path = OUT / 'infer.json'
+    figures: Figures = json.loads(path.read_text()) if path.is_file() else {}
+    with tempfile.TemporaryDirectory(prefix='bench_infer_') as folder:
+        models = Models(Path(folder))
+        for name in options.only:
+            began = time.monotonic()
+            print(f'{name} …', flush=True)
+            figures |= PARTS[name](models, options)
+            print(f'  {time.monotonic() - began:.0f} s', flush=True)
+    for name, (sign, wanted) in TARGETS.items():
+        if name in figures:
+            print(f'{name:<28}{figures[name]:>10.4g}   wanted {sign} {wanted:g}')
+    path.write_text(json.dumps(figures, indent=1, default=float))
+    print(f'\nAll of it: {path}')
+
+
+if __name__ == '__main__':
+    main()
