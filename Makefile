@@ -34,7 +34,7 @@ unexport COLCON_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION MAKEFLAGS MAKEL
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-faults test-conformance test-parity lint bench bench-record bench-build bench-load
+.PHONY: demo test test-soak test-faults test-conformance test-parity lint bench bench-record bench-build bench-load
 .PHONY: bench-train bench-objectives bench-infer
 .PHONY: install install-lerobot clean help
 
@@ -63,6 +63,10 @@ bench: $(STAMP)
 
 bench-record: $(STAMP)
 	@$(BIN)/python bench/bench_record.py $(ARGS)
+
+# Half an hour with flat memory; `make test` has two minutes of it.
+test-soak: $(STAMP)
+	@SOAK_S=$${SOAK_S:-1800} $(BIN)/python -m pytest -s test/test_soak.py $(ARGS)
 
 bench-infer: $(STAMP)
 	@$(BIN)/python bench/bench_infer.py $(ARGS)

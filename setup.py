@@ -8,7 +8,8 @@ import sys
 from setuptools import find_packages, setup
 
 NAME = 'ssl_vla_ros'
-NODES = ('recorder', 'inference', 'policy', 'sim_arm', 'teleop', 'collect', 'evaluate')
+NODES = ('recorder', 'inference', 'policy', 'inference_policy', 'sim_arm', 'teleop', 'collect',
+         'evaluate')
 #: Folders that go to share/ssl_vla_ros as they are.
 SHARED = ('launch', 'config', 'models')
 

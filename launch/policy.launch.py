@@ -17,9 +17,16 @@ def _node(context: LaunchContext) -> list[Node]:
     """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
     given = {name: LaunchConfiguration(name).perform(context)
              for name in ('bundle', 'contract', 'backend')}
+    joined = LaunchConfiguration('with_inference').perform(context) == 'true'
+    # Two nodes have no one name, and each takes its own part of the files.
+    program = {'executable': 'inference_policy'} if joined else {
+        'executable': 'policy', 'name': 'policy'}
+    files = [LaunchConfiguration('params_file')]
+    if joined:
+        files.insert(0, LaunchConfiguration('inference_params_file'))
     return [Node(
-        package='ssl_vla_ros', executable='policy', name='policy', output='screen',
-        parameters=[LaunchConfiguration('params_file'), {
+        package='ssl_vla_ros', **program, output='screen',
+        parameters=[*files, {
             'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'), value_type=bool),
             'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
             **{name: ParameterValue(value, value_type=str)
@@ -42,6 +49,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'params_file', default_value=PathJoinSubstitution([config, 'policy.yaml']),
             description='Parameters of the node'),
+        DeclareLaunchArgument(
+            'with_inference', default_value='false', choices=['true', 'false'],
+            description='Run inference in the same process: features need no way through DDS'),
+        DeclareLaunchArgument(
+            'inference_params_file',
+            default_value=PathJoinSubstitution([config, 'inference.yaml']),
+            description='Parameters of the inference node, with_inference'),
         DeclareLaunchArgument(
             'autostart', default_value='true', choices=['true', 'false'],
             description='Configure and activate the node at start'),

@@ -28,6 +28,9 @@ def add_node_commands(command: AddCommand, groups: Any) -> None:
         part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
         part.add_argument('--backend', default='auto',
                           choices=['auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'])
+        if name == 'act':
+            part.add_argument('--with-inference', action='store_true',
+                              help='run inference in the same process')
         _add_options(part)
 
 
@@ -70,7 +73,8 @@ def _infer(options: argparse.Namespace) -> int:
 
 
 def _act(options: argparse.Namespace) -> int:
-    return _run_bundle_node('policy', options)
+    return _run_bundle_node(
+        'inference_policy' if options.with_inference else 'policy', options)
 
 
 def _run_bundle_node(node: str, options: argparse.Namespace) -> int:

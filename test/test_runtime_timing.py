@@ -94,3 +94,14 @@ def test_missed_is_inputs_less_answers(fates: list[str]) -> None:
     assert counter.silent == fates.count('silent')
     assert counter.periods == len(fates) - fates.count('silent')
     assert counter.missed == fates.count('ignored') + fates.count('lost')
+
+
+def test_a_silence_that_is_filled_by_losses_is_no_jump_and_all_of_it_is_missed() -> None:
+    for lost, missed, jumps in ((29, 29, 0), (0, 0, 1), (3, 0, 1)):
+        deadlines = DeadlineCounter(0.05)
+        for tick in (0, 1, 31, 32):
+            stamp = 10**9 + tick * 50_000_000
+            deadlines.observe(stamp, lost if tick == 31 else 0)
+            deadlines.publish(stamp)
+        assert (deadlines.missed, deadlines.jumps) == (missed, jumps), lost
+        assert deadlines.periods == 4 + missed

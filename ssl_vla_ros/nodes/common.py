@@ -201,7 +201,7 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
     Parameters
     ----------
     factory
-        Makes the node; called once rclpy is initialised.
+        Makes the node.
     args
         Command line, ``sys.argv`` if None.
 
@@ -215,6 +215,18 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
     """
     if print_help(args, factory):
         return 0
+    return _run(lambda: [factory()], args)
+
+
+def run_together(factory: Callable[[], Sequence[ManagedNode]],
+                 args: Sequence[str] | None = None) -> int:
+    """Run several nodes in one process and executor, as ``run`` does one; in their order."""
+    if print_help(args, factory):
+        return 0
+    return _run(factory, args)
+
+
+def _run(factory: Callable[[], Sequence[ManagedNode]], args: Sequence[str] | None) -> int:
     try:
         with ros_until_signal(args) as stopping:
             return _live(factory, stopping)
@@ -223,24 +235,26 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
         return 1
 
 
-def _live(factory: Callable[[], ManagedNode], stopping: list[int]) -> int:
-    node: ManagedNode | None = None
+def _live(factory: Callable[[], Sequence[ManagedNode]], stopping: list[int]) -> int:
+    nodes: Sequence[ManagedNode] = ()
     try:
-        node = factory()
-        executor = awake_executor(node)
-        if not stopping and node.value('autostart') and not node.start() and (
-                node.value('exit_on_failure')):
-            return 2
-        while not stopping and node.state_label != 'finalized':
+        nodes = factory()
+        executor = awake_executor(*nodes)
+        for node in nodes:
+            if not stopping and node.value('autostart') and not node.start() and (
+                    node.value('exit_on_failure')):
+                return 2
+        while not stopping and any(node.state_label != 'finalized' for node in nodes):
             executor.spin_once()
     except Exception as error:
-        if node is None:
+        if not nodes:
             print(f'cannot start: {error}', file=sys.stderr)
         else:
-            node.log_failure('ended by an error', error)
+            nodes[0].log_failure('ended by an error', error)
         return 1
     finally:
-        if node is not None:
+        # The last first: it lives on what the others give.
+        for node in reversed(nodes):
             _end(node)
     return 0
 

@@ -12,6 +12,7 @@ Pictures for people are made in a thread of their own, while somebody looks at t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 import sys
 import threading
@@ -68,6 +69,8 @@ class InferenceNode(ManagedNode):
         #: What runs, replaced as one: a frame never sees half of a swap.
         self._model: tuple[Bundle, WorldTracker | None] | None = None
         self._told: Bundle | None = None
+        #: Takes header and features in this process, before anybody gets them through DDS.
+        self.hand_over: Callable[[Any, Floats], None] | None = None
         self._mailbox: Mailbox | None = None
         self._worker: threading.Thread | None = None
         self._watching: Watching | None = None
@@ -239,6 +242,8 @@ class InferenceNode(ManagedNode):
         features = bundle.encode(images)
         inference_s = time.monotonic() - began
         first = frames.messages[bundle.manifest.encoder.cameras[0]]
+        if self.hand_over is not None:
+            self.hand_over(first.header, features)
         self._publish_tensor('features', first.header, features)
         age = self._age_s(frames)
         mailbox.deadlines.publish(frames.tick_ns, age)
@@ -273,6 +278,8 @@ class InferenceNode(ManagedNode):
         return seen.prediction
 
     def _publish_tensor(self, topic: str, header: Any, values: Floats) -> None:
+        if not self._outputs[topic].get_subscription_count():
+            return
         message = fill_tensor(Image(), values)
         message.header = header
         self._outputs[topic].publish(message)

@@ -26,7 +26,7 @@ from ssl_vla_ros.nodes.encoder_check import EncoderCheck
 from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wanted_cores
 from ssl_vla_ros.nodes.policy_report import PolicyReport
 from ssl_vla_ros.nodes.streams import StateInput
-from ssl_vla_ros.runtime.bundle import Bundle, InferenceError
+from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.chunks import ChunkRunner
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox
 from ssl_vla_ros.safety import CommandRefusedError, Latch, refuse_stale, Watchdog
@@ -42,8 +42,9 @@ _LAST_STEPS = 40
 class PolicyNode(ManagedNode):
     """See the module; topics, services and parameters are listed in docs and ``config/``."""
 
-    def __init__(self) -> None:
+    def __init__(self, joined: bool = False) -> None:
         super().__init__('policy')
+        self._joined = joined   # features are handed over by ``take``, in this process
         declare_model(self)
         self.declare('execute', 0, 'actions of a chunk that are run; 0: as in the bundle',
                      fixed=True, low=0, high=1000)
@@ -83,8 +84,9 @@ class PolicyNode(ManagedNode):
         self._watchdog = watchdog = Watchdog(
             ['features', _TICK, *sorted(topics)], bundle.contract.limits.input_timeout_s)
         self._state = StateInput(self, bundle.contract, watchdog.feed)
-        self._features = self.create_subscription(
-            Image, 'inference/features', self._on_features, input_qos('reliable', 1))
+        if not self._joined:
+            self._features = self.create_subscription(
+                Image, 'inference/features', self._on_features, input_qos('reliable', 1))
         self._encoder = EncoderCheck(self, bundle.manifest, self._halt)
         self._bundle = bundle
 
@@ -132,9 +134,16 @@ class PolicyNode(ManagedNode):
     # -- callbacks: keep and return ----------------------------------------------------------
 
     def _on_features(self, message: Any) -> None:
+        self._keep(message.header, message)
+
+    def take(self, header: Any, features: Floats) -> None:
+        """Keep features (tokens, dim) made in this process; may be called from any thread."""
+        self._keep(header, features)
+
+    def _keep(self, header: Any, features: Any) -> None:
         mailbox, watchdog = self._mailbox, self._watchdog
         if (mailbox is not None and watchdog is not None
-                and mailbox.put('features', stamp_ns(message.header.stamp), message)):
+                and mailbox.put('features', stamp_ns(header.stamp), features)):
             watchdog.feed('features')
 
     def _on_timer(self) -> None:
@@ -244,7 +253,8 @@ class PolicyNode(ManagedNode):
             mailbox.drops['state_skew'] += 1
             self._skipped = f'; {", ".join(inputs.newest_ns())} had other stamps than the features'
             return
-        features = read_tensor(frames.messages['features'])
+        given = frames.messages['features']
+        features = given if self._joined else read_tensor(given)
         encoder = bundle.manifest.encoder
         if features.shape != (encoder.tokens, encoder.dim):
             raise MessageError('shape', f'features have shape {features.shape}, the head needs '

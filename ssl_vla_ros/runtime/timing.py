@@ -67,8 +67,8 @@ class DeadlineCounter:
 
     Periods are numbered from the first stamp seen. One without any input counts as missed if the
     input was lost on the way; if the source gave none, it is counted as silent. A jump of the
-    stamps by more than ``jump_s``, back or forth, is a stopped or restarted source: numbering
-    begins again, and the time between is a counted jump.
+    stamps by more than ``jump_s``, back or forth, is a stopped or restarted source, unless what
+    was lost fills the time: numbering begins again, and the time between is a counted jump.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class DeadlineCounter:
 
         """
         with self._lock:
-            if self._origin_ns is not None and abs(stamp_ns - self._newest_ns) > self._jump_ns:
+            if self._origin_ns is not None and self._jumped(stamp_ns, self._lost + lost):
                 self._origin_ns = None
                 self.jumps += 1
             if self._origin_ns is None:
@@ -135,6 +135,12 @@ class DeadlineCounter:
                 self._observed = number
                 self._newest_ns = stamp_ns
                 self._flying.append(number)
+
+    def _jumped(self, stamp_ns: int, lost: int) -> bool:
+        step = stamp_ns - self._newest_ns
+        # A source that sent all the while has not jumped: what it sent did not arrive.
+        filled = step > 0 and 2.0 * (lost + 1) * self._period_ns >= step
+        return abs(step) > self._jump_ns and not filled
 
     def publish(self, stamp_ns: int, age_s: float = 0.0) -> None:
         """
