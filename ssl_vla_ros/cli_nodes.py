@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 import importlib.util
 import os
 from pathlib import Path
@@ -24,10 +25,14 @@ def add_node_commands(command: AddCommand, groups: Any) -> None:
     for name, run, text in (('infer', _infer, 'run the inference node'),
                             ('act', _act, 'run the policy node, disabled until it is enabled')):
         part = command(groups, name, run, text)
-        part.add_argument('--bundle', type=Path, required=True)
+        part.add_argument('--bundle', type=Path, required=name == 'act', help=(
+            '' if name == 'act' else 'default: the one that comes along, of the simulated arm'))
         part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
         part.add_argument('--backend', default='auto',
                           choices=['auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'])
+        if name == 'infer':
+            part.add_argument('--image', default='', help='topic that every camera of the bundle '
+                              'takes its pictures from, to try a model with one camera')
         if name == 'act':
             part.add_argument('--with-inference', action='store_true',
                               help='run inference in the same process')
@@ -69,7 +74,9 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
-    return _run_bundle_node('inference', options)
+    from ssl_vla_ros.places import share
+    options.bundle = options.bundle or share('models/sim_ur5e')
+    return _run_bundle_node('inference', options, {'image': options.image})
 
 
 def _act(options: argparse.Namespace) -> int:
@@ -77,12 +84,13 @@ def _act(options: argparse.Namespace) -> int:
         'inference_policy' if options.with_inference else 'policy', options)
 
 
-def _run_bundle_node(node: str, options: argparse.Namespace) -> int:
+def _run_bundle_node(node: str, options: argparse.Namespace,
+                     more: Mapping[str, object] | None = None) -> int:
     from ssl_vla_ros.places import own_file
     from ssl_vla_ros.runtime.manifest import read_manifest
     read_manifest(options.bundle)
     parameters: dict[str, object] = {
-        'bundle': options.bundle.resolve(), 'backend': options.backend}
+        'bundle': options.bundle.resolve(), 'backend': options.backend, **(more or {})}
     if options.contract:
         parameters['contract'] = own_file(options.contract).resolve()
     return _run_node(node, parameters, options)

@@ -61,6 +61,19 @@ def windows(dataset: Dataset, length: int) -> np.ndarray:
     return dataset.frames('front', 0)[:length, None]
 
 
+def test_the_card_says_what_the_manifest_says(bundle: Path) -> None:
+    manifest = json.loads((bundle / 'manifest.json').read_text())
+    text = (bundle / 'README.md').read_text()
+    assert text.startswith('# toy\n')
+    for part in ('encoder', 'decoder', 'world_model', 'head', 'colours'):
+        assert f'| {part} | `' in text
+    for told in (manifest['dataset_digest'], manifest['git_commit'], 'licence of the weights: '
+                 'not stated', 'robot `toy` at 20 Hz', 'Cameras: front.', 'dx, dy',
+                 '`images` uint8 (batch, 1, 32, 32, 3)'):
+        assert told in text
+    assert f'{manifest["metrics"]["head"]["held_out.loss"]:.3g}' in text
+
+
 def test_bytes_are_only_at_the_ports(bundle: Path) -> None:
     """Bytes go in and out: TensorRT computes nothing with them."""
     for file in sorted(bundle.glob('*.onnx')):
@@ -197,7 +210,7 @@ def test_an_interrupted_export_leaves_the_old_bundle(
         assert [path.name for path in tmp_path.iterdir()] == ['toy']
     quick(runs, out)
     assert sorted(path.name for path in out.iterdir()) == [
-        'colours.onnx', 'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
+        'README.md', 'colours.onnx', 'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
     assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ssl_vla_ros.bundle.card import card, CARD_NAME
 from ssl_vla_ros.bundle.graphs import (
     ColourGraph, DecoderGraph, EncoderGraph, export_graph, OPSET)
 from ssl_vla_ros.bundle.parity import check_parity, picked, run_torch, spread
@@ -199,6 +200,7 @@ class BundleWriter:
         read = read_manifest(self._part)
         manifest['networks'] = {part: describe(read, part) for part in self._references}
         _write_json(path, manifest)
+        (self._part / CARD_NAME).write_text(card(manifest), encoding='utf-8')
         verify_files(read_manifest(self._part))
 
     def _pictures(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
