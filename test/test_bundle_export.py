@@ -74,6 +74,14 @@ def test_the_card_says_what_the_manifest_says(bundle: Path) -> None:
     assert f'{manifest["metrics"]["head"]["held_out.loss"]:.3g}' in text
 
 
+def test_no_path_of_this_machine_travels_with_a_bundle(bundle: Path) -> None:
+    for file in bundle.iterdir():
+        content = file.read_bytes()
+        for path in (Path(writer.__file__).parents[2], Path(torch.__file__).parents[1],
+                     bundle.parent):
+            assert str(path).encode() not in content, (file.name, path)
+
+
 def test_bytes_are_only_at_the_ports(bundle: Path) -> None:
     """Bytes go in and out: TensorRT computes nothing with them."""
     for file in sorted(bundle.glob('*.onnx')):

@@ -90,6 +90,14 @@ class ColourGraph(nn.Module):
         return found
 
 
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """Take off where in the source each node came from: paths of this machine, for nobody else."""
+    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output,
+                 *model.graph.value_info, *model.graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ''
+
+
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of each column, by sorting: ``torch.quantile`` takes no more than 16 million numbers."""
     place = round(share * (len(values) - 1))
@@ -132,7 +140,10 @@ def export_graph(network: nn.Module, inputs: dict[str, Tensor], output: str, pat
             ) from error
     assert program is not None
     program.save(str(path), external_data=False)
-    graph = onnx.load(str(path)).graph
+    model = onnx.load(str(path))
+    _forget_sources(model)
+    onnx.save(model, str(path))
+    graph = model.graph
     for value in (*graph.input, *graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_param:
