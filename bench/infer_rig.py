@@ -37,9 +37,11 @@ class Measured:
     Attributes
     ----------
     sent, answered
-        Pictures from the first that was answered on, and how many of them were.
+        Pictures of the time measured, and how many of them have features.
     reported
-        Pictures that the node says it left out, by cause.
+        Pictures that the node says it left out in this time, by cause.
+    missed
+        Deadlines that it says it missed in this time.
     age_s
         From the picture's stamp to the arrival of its features in another process.
     arrivals_s
@@ -56,6 +58,7 @@ class Measured:
     sent: int
     answered: int
     reported: dict[str, int]
+    missed: int
     age_s: np.ndarray
     arrivals_s: np.ndarray
     cores: float
@@ -64,8 +67,8 @@ class Measured:
 
     @property
     def unreported(self) -> int:
-        """Pictures without features of which the node says nothing."""
-        return max(0, self.sent - self.answered - sum(self.reported.values()))
+        """Pictures without features of which the node says nothing; below 0: it says too much."""
+        return self.sent - self.answered - sum(self.reported.values())
 
     def figures(self) -> dict[str, Any]:
         """Give one row of the table."""
@@ -77,7 +80,7 @@ class Measured:
             'jitter_ms': 1e3 * float(np.std(steps)),
             'sent': self.sent, 'answered': self.answered, 'reported': self.reported,
             'unreported': self.unreported,
-            'missed_deadlines': int(self.diagnostics.get('missed_deadlines', 0)),
+            'missed_deadlines': self.missed,
             'cores': self.cores, 'rss_mb': self.rss_mb[1]}
 
 
@@ -117,6 +120,7 @@ class _Listener:
         self.executor.add_node(self.node)
         self.seen: list[tuple[int, int]] = []
         self.diagnostics: dict[str, str] = {}
+        self.told_ns = 0
         self.node.create_subscription(Image, topic, self._on_features, 100)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
@@ -128,6 +132,17 @@ class _Listener:
         for status in message.status:
             if status.name == 'inference':
                 self.diagnostics = {item.key: item.value for item in status.values}
+                stamp = message.header.stamp
+                self.told_ns = stamp.sec * 10**9 + stamp.nanosec
+
+    def next_report(self) -> dict[str, str]:
+        """Wait for the node's next report; one that makes none is asked nothing."""
+        before, end = self.told_ns, time.monotonic() + 3.0
+        while self.told_ns == before and time.monotonic() < end:
+            self.spin(0.05)
+        if self.told_ns == before:
+            self.told_ns = time.time_ns()
+        return dict(self.diagnostics)
 
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -156,11 +171,14 @@ def measure(command: Sequence[str], rate_hz: float, seconds: float, features: st
                 raise SystemExit(f'no features come: {log.read_text(errors="replace")[-3000:]}')
             listener.spin(0.1)
         listener.spin(_SETTLE_S)
-        begin, first = time.time_ns(), usage(node.pid)
+        # Books from one report of the node to another, which names the moment it was made.
+        told_before = listener.next_report()
+        begin, first = listener.told_ns, usage(node.pid)
         listener.spin(0.5 * seconds)
         middle = usage(node.pid)
         listener.spin(0.5 * seconds)
-        over, last = time.time_ns(), usage(node.pid)
+        told_after = listener.next_report()
+        over, last = listener.told_ns, usage(node.pid)
         assert camera.stdin is not None and camera.stdout is not None
         camera.stdin.write('\n')
         camera.stdin.flush()
@@ -175,12 +193,15 @@ def measure(command: Sequence[str], rate_hz: float, seconds: float, features: st
             process.wait()
         listener.close()
     answered = {stamp for stamp, _ in listener.seen}
-    sent = [stamp for stamp in stamps if stamp >= min(answered)]
+    sent = [stamp for stamp in stamps if begin <= stamp <= over]
     window = [(stamp, came) for stamp, came in listener.seen if begin <= stamp <= over]
+    reported = {
+        name: int(value) - int(told_before.get(name, 0)) for name, value in told_after.items()
+        if name.startswith(('dropped.', 'sequence_gaps.'))}
     return Measured(
         len(sent), len(answered & set(sent)),
-        {name: int(value) for name, value in listener.diagnostics.items()
-         if name.startswith(('dropped.', 'sequence_gaps.')) and int(value)},
+        {name: count for name, count in reported.items() if count},
+        int(told_after.get('missed_deadlines', 0)) - int(told_before.get('missed_deadlines', 0)),
         np.array([(came - stamp) * 1e-9 for stamp, came in window]),
         np.array([came * 1e-9 for _, came in window]),
         (last.cpu - first.cpu) / (last.at - first.at),

@@ -21,9 +21,8 @@ def _node(context: LaunchContext) -> list[Node]:
     # Two nodes have no one name, and each takes its own part of the files.
     program = {'executable': 'inference_policy'} if joined else {
         'executable': 'policy', 'name': 'policy'}
-    files = [LaunchConfiguration('params_file')]
-    if joined:
-        files.insert(0, LaunchConfiguration('inference_params_file'))
+    inference_file = LaunchConfiguration('inference_params_file')
+    files = [*([inference_file] if joined else []), LaunchConfiguration('params_file')]
     return [Node(
         package='ssl_vla_ros', **program, output='screen',
         parameters=[*files, {

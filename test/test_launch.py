@@ -218,6 +218,22 @@ def test_an_argument_overrides_the_parameter_file_only_when_it_was_given(
                 'ParameterValue', (value,), {'value_type': str})
 
 
+def test_with_inference_both_nodes_get_their_files_and_no_common_name(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ROOT / 'launch' / 'policy.launch.py'
+    given = {'bundle': '/models/arm', 'with_inference': 'true'}
+    (node,) = named(recorded(file, monkeypatch, given), 'Node')
+    # A name would be both nodes' name: ROS renames every node of the process.
+    assert 'name' not in node.kwargs
+    assert node.kwargs['executable'] == 'inference_policy'
+    *files, overrides = node.kwargs['parameters']
+    assert [source.args for source in files] == [('inference_params_file',), ('params_file',)]
+    for name in ('inference', 'policy'):
+        content = yaml.safe_load((ROOT / 'config' / f'{name}.yaml').read_text())
+        assert set(overrides) - {'use_sim_time'} <= set(
+            content[f'/**/{name}']['ros__parameters'])
+
+
 def test_large_images_arrive_in_every_node(calls: list[Call]) -> None:
     if named(calls, 'Node'):
         (variable,) = named(calls, 'SetEnvironmentVariable')
