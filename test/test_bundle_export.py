@@ -218,7 +218,8 @@ def test_an_interrupted_export_leaves_the_old_bundle(
         assert [path.name for path in tmp_path.iterdir()] == ['toy']
     quick(runs, out)
     assert sorted(path.name for path in out.iterdir()) == [
-        'README.md', 'colours.onnx', 'decoder.onnx', 'encoder.onnx', 'manifest.json', 'reference.npz']
+        'README.md', 'colours.onnx', 'decoder.onnx', 'encoder.onnx', 'manifest.json',
+        'reference.npz']
     assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 

@@ -227,7 +227,8 @@ def test_with_inference_both_nodes_get_their_files_and_no_common_name(
     assert 'name' not in node.kwargs
     assert node.kwargs['executable'] == 'inference_policy'
     *files, overrides = node.kwargs['parameters']
-    assert [source.args for source in files] == [('inference_params_file',), ('params_file',)]
+    assert files[0] == str(ROOT / 'config' / 'inference.yaml')
+    assert files[1].args == ('params_file',)
     for name in ('inference', 'policy'):
         content = yaml.safe_load((ROOT / 'config' / f'{name}.yaml').read_text())
         assert set(overrides) - {'use_sim_time'} <= set(

@@ -13,12 +13,16 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from geometry_msgs.msg import TwistStamped  # noqa: E402, I100
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from node_harness import json_of, Robot, robot, running  # noqa: E402
 import numpy as np  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
 from ssl_vla_ros.messages.tensors import read_tensor  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 from tiny_bundle import make_bundle  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -78,6 +82,61 @@ def test_each_has_its_own_lifecycle_and_a_policy_without_features_halts(
         assert json_of(status)['state'] == 'halted'     # latched until somebody enables
         me.until(lambda: me.enable().success, 'enabling', between=lambda: me.tick(133))
         assert node.alive() and node.end(signal.SIGTERM) == 0
+
+
+def test_an_arm_comes_to_rest_while_inference_opens_a_bundle(
+        bundle: Path, tmp_path: Path) -> None:
+    """Opening takes seconds here and minutes on a GPU; the policy's watchdog goes on."""
+    with robot() as me, running('inference_policy', tmp_path, bundle=bundle, autostart=True):
+        twists = enabled(me)
+        make_bundle(bundle, slow=500)
+        client = me.client(ChangeState, 'inference/change_state')
+        status = me.listen(String, 'policy/status', latched=True)
+        for label in ('deactivate', 'cleanup'):
+            assert me.change('inference', label)
+        request = ChangeState.Request()
+        request.transition.label = 'configure'
+        answer = client.call_async(request)
+        me.until(lambda: json_of(status)['state'] == 'halted' and not json_of(status)['stopping'],
+                 'rest', between=lambda: me.tick(133))
+        assert twists[-1].twist.linear.x == 0.0
+        assert not answer.done(), 'opened too fast to show anything: make it slower'
+        assert me.trigger('policy/stop').success
+        me.until(answer.done, 'the end of configure', between=lambda: me.tick(133))
+        assert answer.result().success
+
+
+def test_a_swap_to_another_encoder_halts_and_back_again_may_be_enabled(
+        bundle: Path, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / 'other', slow=1)       # another file, so another encoder
+    with robot() as me, running('inference_policy', tmp_path, bundle=bundle,
+                                autostart=True) as node:
+        twists = enabled(me)
+        status = me.listen(String, 'policy/status', latched=True)
+        swapping = me.client(Trigger, 'inference/swap')
+
+        def swap(path: Path) -> None:
+            assert me.call(SetParameters, 'inference/set_parameters', SetParameters.Request(
+                parameters=[Parameter('next_bundle', value=str(path)).to_parameter_msg()]
+            )).results[0].successful
+            answer = swapping.call_async(Trigger.Request())
+            me.until(answer.done, 'the swap', between=lambda: me.tick(133))
+            assert answer.result().success, answer.result().message
+
+        swap(other)
+        me.until(lambda: json_of(status)['state'] == 'halted', 'a halt',
+                 between=lambda: me.tick(133))
+        assert 'SHA-256' in json_of(status)['reason']
+        me.until(lambda: twists[-1].twist.linear.x == 0.0, 'rest', between=lambda: me.tick(133))
+        for _ in range(5):
+            me.tick(133)
+            assert not me.enable().success
+        swap(bundle)
+        me.until(lambda: me.enable().success, 'enabling after the swap back',
+                 between=lambda: me.tick(133))
+        twists.clear()
+        me.until(lambda: twists, 'commands', between=lambda: me.tick(133))
+        assert node.end() == 0
 
 
 def test_a_bundle_without_head_leaves_inference_running(bundle: Path, tmp_path: Path) -> None:

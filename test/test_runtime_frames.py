@@ -71,7 +71,9 @@ def test_a_tick_without_its_other_camera_is_dropped_by_cause(
     mailbox.put('front', stamp(0), 'front 0')
     thread = threading.Thread(target=mailbox.take, daemon=True)
     thread.start()
-    thread.join(0.1)
+    end = time.monotonic() + 10.0
+    while not mailbox.drops and time.monotonic() < end:
+        time.sleep(0.01)
     assert thread.is_alive() and dict(mailbox.drops) == {cause: 1}
     mailbox.close()
     thread.join(1.0)
@@ -172,7 +174,8 @@ def test_the_clock_takes_the_newest_picture_once_a_tick() -> None:
         time.sleep(0.01)
     mailbox.close()
     thread.join(2.0)
-    assert 8 <= len(found) <= 14, '0.6 s and more, at 20 Hz'
+    took = time.monotonic() - put[0][0]
+    assert 8 <= len(found) <= took / 0.05 + 2, f'{took} s at 20 Hz'
     for at, frames in found[:-1]:
         newest = max(stamp for when, stamp in put if when < at)
         assert newest - frames.stamp_ns <= 30 * MS, 'at most the one that is just coming in'

@@ -17,7 +17,8 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from node_harness import Robot, robot, running  # noqa: E402, I100
+from geometry_msgs.msg import TwistStamped  # noqa: E402, I100
+from node_harness import Robot, robot, running  # noqa: E402
 import numpy as np  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -72,6 +73,8 @@ class Life:
         if count % 200 == 100:
             me.change('inference', 'deactivate')
             me.change('inference', 'activate')
+        if count % 200 in (0, 120):
+            me.enable()          # what is left out for too long halts, and that is latched
         me.command(0.1, 0.0, 0.5)
         me.tick(133)
 
@@ -83,8 +86,10 @@ def test_memory_stays_flat(ros_domain: int, tmp_path: Path) -> None:
         me.until(lambda: me.enable().success, 'enabling', between=lambda: me.tick(133))
         life, began = Life(me), time.monotonic()
         seen: list[tuple[float, float, int]] = []
+        twists, commands = me.listen(TwistStamped, 'servo_node/delta_twist_cmds'), [0]
         while (elapsed := time.monotonic() - began) < SECONDS:
             life.go()
+            commands.append(len(twists))
             if elapsed >= 0.25 * SECONDS:
                 seen.append((elapsed, memory_mb(node.process.pid), threads(node.process.pid)))
         assert node.alive(), node.log
@@ -94,7 +99,8 @@ def test_memory_stays_flat(ros_domain: int, tmp_path: Path) -> None:
         assert growth <= ALLOWED_MB, f'{growth:.1f} MB more after {SECONDS:.0f} s'
         assert memory.max() - memory.min() <= 4 * ALLOWED_MB
         assert len({count for _, _, count in seen[-third:]}) <= 3, 'threads pile up'
-        # It was alive all the time, and everything did happen.
+        # It was alive all the time, and everything did happen, to the end.
+        assert commands[-1] - commands[2 * len(commands) // 3] > 50, 'the policy rests'
         swapped = [answer.result().success for answer in life.answers if answer.done()]
         assert swapped and sum(swapped) >= 0.8 * len(swapped)
         values = me.diagnostics('inference', between=lambda: me.tick(133))

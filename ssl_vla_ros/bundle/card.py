@@ -31,8 +31,8 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield f'# {name}'
     yield ''
     yield (f'Made by `ssl_vla export` on {manifest["created"][:10]} for the robot '
-           f'`{contract["robot"]}` at {contract["rate_hz"]:g} Hz. Everything here, and more, is in '
-           '`manifest.json`; `ssl_vla verify DIRECTORY` repeats the proof of parity.')
+           f'`{contract["robot"]}` at {contract["rate_hz"]:g} Hz. Everything here, and more, is '
+           'in `manifest.json`; `ssl_vla verify DIRECTORY` repeats the proof of parity.')
     yield ''
     yield f'    ros2 launch ssl_vla_ros inference.launch.py bundle:=$PWD/{name}'
     if 'head' in manifest:
@@ -48,8 +48,8 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
                f'{_port(ports["output"])} | {manifest[part]["precision"]} | largest difference '
                f'{seen["max_abs_error"]:.1g}, smallest cosine {seen["cosine"]:.5f} |')
     yield ''
-    yield f'Cameras: {", ".join(encoder["cameras"])}. Objective: `{encoder["objective"]}`. Actions: '
-    yield f'{", ".join(_names(contract["action"]))}. State: {", ".join(_names(contract["state"]))}.'
+    yield f'Cameras: {", ".join(encoder["cameras"])}. Objective: `{encoder["objective"]}`.'
+    yield f'Actions: {_names(contract["action"])}. State: {_names(contract["state"])}.'
     yield ''
     yield '## What it was trained to, and reaches'
     yield ''
@@ -75,5 +75,5 @@ def _port(port: Mapping[str, Any]) -> str:
     return f'`{port["name"]}` {port["type"]} ({", ".join(map(str, port["shape"]))})'
 
 
-def _names(streams: Any) -> list[str]:
-    return [name for stream in streams for name in stream['names']]
+def _names(streams: Any) -> str:
+    return ', '.join(name for stream in streams for name in stream['names'])

@@ -64,7 +64,8 @@ def to_eight_bits(source: Path, target: Path, inputs: Mapping[str, NDArray[np.ge
     Quantise a float32 graph to 8-bit integers, by the ranges that real inputs have.
 
     Weights have a scale for each channel; activations are unsigned, which CPUs multiply twice as
-    fast with signed weights as signed with signed.
+    fast with signed weights as signed with signed. Weights have 7 bits: where a CPU lacks VNNI,
+    sums of two products of 8 bits each overflow 16 bits, and are cut off without a word.
 
     Raises
     ------
@@ -82,7 +83,8 @@ def to_eight_bits(source: Path, target: Path, inputs: Mapping[str, NDArray[np.ge
         quantization.quantize_static(
             str(prepared), str(target), _Samples(inputs),
             quant_format=quantization.QuantFormat.QDQ, activation_type=kinds.QUInt8,
-            weight_type=kinds.QInt8, per_channel=True, op_types_to_quantize=_PRODUCTS)
+            weight_type=kinds.QInt8, per_channel=True, op_types_to_quantize=_PRODUCTS,
+            reduce_range=True)
     except Exception as error:  # the tool raises many kinds, none of them documented
         raise _failed(target, 'int8', error) from error
     finally:

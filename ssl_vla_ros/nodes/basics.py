@@ -127,14 +127,13 @@ def ros_until_signal(args: Sequence[str] | None) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def awake_executor(*nodes: Node) -> SingleThreadedExecutor:
+def awake_executor(node: Node) -> SingleThreadedExecutor:
     """
-    Make the executor of a process's nodes, which wakes up now and then without any work.
+    Make the executor of one node, which wakes up now and then without any work.
 
     Python runs signal handlers between two bytecodes, never inside the executor's wait.
     """
     executor = SingleThreadedExecutor()
-    for node in nodes:
-        executor.add_node(node)
-    make_steady_timer(nodes[0], _WAKE_UP_S, lambda: None)
+    executor.add_node(node)
+    make_steady_timer(node, _WAKE_UP_S, lambda: None)
     return executor

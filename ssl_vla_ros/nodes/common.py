@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -32,7 +33,10 @@ from ssl_vla_ros.nodes.basics import (
     awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal)
 from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
 
-__all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run']
+__all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run',
+           'run_together']
+#: How often the main thread looks whether others still live, in seconds.
+_LOOK_S = 0.1
 
 
 class ManagedNode(LifecycleNode):
@@ -220,7 +224,13 @@ def run(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -
 
 def run_together(factory: Callable[[], Sequence[ManagedNode]],
                  args: Sequence[str] | None = None) -> int:
-    """Run several nodes in one process and executor, as ``run`` does one; in their order."""
+    """
+    Run several nodes in one process, as ``run`` does one.
+
+    Each has an executor and a thread of its own: while one opens its networks, which takes
+    seconds, or minutes on a GPU, another must go on watching over an arm. The last one has the
+    main thread.
+    """
     if print_help(args, factory):
         return 0
     return _run(factory, args)
@@ -236,27 +246,45 @@ def _run(factory: Callable[[], Sequence[ManagedNode]], args: Sequence[str] | Non
 
 
 def _live(factory: Callable[[], Sequence[ManagedNode]], stopping: list[int]) -> int:
-    nodes: Sequence[ManagedNode] = ()
     try:
         nodes = factory()
-        executor = awake_executor(*nodes)
-        for node in nodes:
-            if not stopping and node.value('autostart') and not node.start() and (
-                    node.value('exit_on_failure')):
-                return 2
-        while not stopping and any(node.state_label != 'finalized' for node in nodes):
-            executor.spin_once()
     except Exception as error:
-        if not nodes:
-            print(f'cannot start: {error}', file=sys.stderr)
-        else:
-            nodes[0].log_failure('ended by an error', error)
+        print(f'cannot start: {error}', file=sys.stderr)
         return 1
+    statuses: list[int] = []
+    threads = [threading.Thread(target=_spin, args=(node, stopping, statuses),
+                                name=node.get_name()) for node in nodes[:-1]]
+    try:
+        for thread in threads:
+            thread.start()
+        _spin(nodes[-1], stopping, statuses)
+        while any(thread.is_alive() for thread in threads):
+            threads[0].join(_LOOK_S)    # not for ever: signals are taken in between
+            threads.sort(key=lambda thread: not thread.is_alive())
     finally:
+        stopping.append(0)
+        for thread in threads:
+            thread.join()
         # The last first: it lives on what the others give.
         for node in reversed(nodes):
             _end(node)
-    return 0
+    return statuses[0] if statuses else 0
+
+
+def _spin(node: ManagedNode, stopping: list[int], statuses: list[int]) -> None:
+    """Live until a signal, the node's own end, or that of another by an error."""
+    try:
+        executor = awake_executor(node)
+        if not stopping and node.value('autostart') and not node.start() and (
+                node.value('exit_on_failure')):
+            statuses.append(2)
+            stopping.append(0)
+        while not stopping and node.state_label != 'finalized':
+            executor.spin_once()
+    except Exception as error:
+        node.log_failure('ended by an error', error)
+        statuses.append(1)
+        stopping.append(0)
 
 
 def _end(node: ManagedNode) -> None:

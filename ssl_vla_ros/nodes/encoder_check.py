@@ -72,10 +72,14 @@ class EncoderCheck:
     def recheck(self) -> str:
         """Look whether the same publishers are there, and return the doubt."""
         present = self._present()
-        if self._surprised or present != self._publishers:
+        changed = self._surprised or present != self._publishers
+        # A foreign encoder may have been swapped for the right one by the same publisher.
+        if changed or self._foreign:
             self._node.destroy_subscription(self._subscription)
-            self._publishers, self._told, self._foreign = present, 0, ''
+            self._publishers, self._told = present, 0
             self._surprised = False
+            if changed:
+                self._foreign = ''
             self._subscription = self._subscribe()
         return self.doubt
 
@@ -92,6 +96,8 @@ class EncoderCheck:
             self._subscription.topic_name)}
 
     def _on_info(self, message: Any) -> None:
+        if not self._told:
+            self._foreign = ''      # of before the subscription; this says what is now
         self._told += 1
         self._surprised = self._surprised or self._present() != self._publishers
         foreign = foreign_encoder(message.data, self._manifest)

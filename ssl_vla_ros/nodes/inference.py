@@ -69,8 +69,9 @@ class InferenceNode(ManagedNode):
         #: What runs, replaced as one: a frame never sees half of a swap.
         self._model: tuple[Bundle, WorldTracker | None] | None = None
         self._told: Bundle | None = None
-        #: Takes header and features in this process, before anybody gets them through DDS.
-        self.hand_over: Callable[[Any, Floats], None] | None = None
+        #: Takes header, features and the encoder's SHA-256 in this process, before anybody gets
+        #: them through DDS.
+        self.hand_over: Callable[[Any, Floats, str], None] | None = None
         self._mailbox: Mailbox | None = None
         self._worker: threading.Thread | None = None
         self._watching: Watching | None = None
@@ -80,7 +81,7 @@ class InferenceNode(ManagedNode):
         self._forget = threading.Event()
         self._report = InferenceReport()
         self.create_service(Trigger, '~/reset', self._on_reset)
-        BundleSwap(
+        self._swap = BundleSwap(
             self, lambda: self._model[0] if self._model else None,
             lambda: open_model(self, _PARTS, self.value('next_bundle'), told=False),
             self._take_over)
@@ -159,6 +160,7 @@ class InferenceNode(ManagedNode):
                 self.get_logger().error(f'the network still runs after {_JOIN_S:g} s')
         if self._watching is not None and not self._watching.close():
             self.get_logger().error(f'the pictures for people still take over {_JOIN_S:g} s')
+        self._report.end()
         self._worker = self._mailbox = self._watching = None
 
     def cleanup(self) -> None:
@@ -171,6 +173,10 @@ class InferenceNode(ManagedNode):
             self.destroy_lifecycle_publisher(publisher)
         self._entities, self._actions, self._outputs = [], [], {}
         self._model = self._told = None
+
+    def close(self) -> None:
+        """Let a bundle that is being loaded come to its end: threads in C++ cannot be cut off."""
+        self._swap.close(_JOIN_S)
 
     # -- callbacks: keep and return ----------------------------------------------------------
 
@@ -243,7 +249,7 @@ class InferenceNode(ManagedNode):
         inference_s = time.monotonic() - began
         first = frames.messages[bundle.manifest.encoder.cameras[0]]
         if self.hand_over is not None:
-            self.hand_over(first.header, features)
+            self.hand_over(first.header, features, bundle.manifest.encoder_sha256)
         self._publish_tensor('features', first.header, features)
         age = self._age_s(frames)
         mailbox.deadlines.publish(frames.tick_ns, age)
@@ -252,7 +258,13 @@ class InferenceNode(ManagedNode):
                          frames.waited_s)
         prediction = None
         if tracker is not None:
-            prediction = self._foresee(tracker, first.header, frames.stamp_ns, features)
+            try:
+                prediction = self._foresee(tracker, first.header, frames.stamp_ns, features)
+            except (MessageError, InferenceError) as error:
+                # The features are out: what fails from here on is no dropped tick.
+                self._report.unforeseen[error.cause] += 1
+                self.get_logger().warning(f'no prediction for a tick: {error}',
+                                          throttle_duration_sec=5.0)
         watching = self._watching
         if watching is not None and watching.wanted():
             watching.offer(Seen(bundle, first.header, frames.stamp_ns, images, prediction))

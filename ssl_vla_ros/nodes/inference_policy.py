@@ -4,7 +4,8 @@
 Inference and policy in one process: features go from one to the other without a copy through DDS.
 
 Both are the nodes that run alone, with the same names, topics, services and parameters: the files
-of both are given, or parameters for both at once. Each has its own lifecycle.
+of both are given, or parameters for both at once. Each has its own lifecycle and executor, so that
+the policy watches over the arm while inference opens a bundle.
 """
 
 from __future__ import annotations

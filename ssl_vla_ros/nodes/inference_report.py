@@ -18,6 +18,16 @@ from ssl_vla_ros.runtime.timing import LatencyWindow
 _SILENT_S = 1.0
 
 
+_BOOKS = ('periods', 'missed_deadlines', 'silent_periods', 'late', 'clock_jumps')
+
+
+def _books(mailbox: Mailbox) -> dict[str, int]:
+    """Give the counts of deadlines, by their names in the diagnostics."""
+    deadlines = mailbox.deadlines
+    return dict(zip(_BOOKS, (deadlines.periods, deadlines.missed, deadlines.silent,
+                             deadlines.late, deadlines.jumps), strict=True))
+
+
 class InferenceReport:
     """Counts and latencies since the node was configured; percentiles of the newest 4096."""
 
@@ -31,6 +41,9 @@ class InferenceReport:
         self.unforeseen: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.gaps: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        self._deadlines: Counter[str] = Counter()
+        self._received_before: Counter[str] = Counter()
         self._sequence: dict[str, int] = {}
         self._mailbox: Mailbox | None = None
         self._last = (time.monotonic(), 0)
@@ -38,15 +51,27 @@ class InferenceReport:
 
     def begin(self, mailbox: Mailbox) -> None:
         """Go on with the mailbox of a new activation."""
-        if self._mailbox is not None:
-            self.drops.update(self._mailbox.drops)
+        self.end()
         self._mailbox = mailbox
         self._sequence.clear()
-        self._missed_before = 0
         self._last = (time.monotonic(), self.age.summary().count)
 
-    def count_sequence(self, camera: str, number: int) -> int:
-        """Count and return how many pictures before this one never reached a callback."""
+    def end(self) -> None:
+        """Keep the books of an activation that is over."""
+        if self._mailbox is not None:
+            self.drops.update(dict(self._mailbox.drops))
+            self._deadlines.update(_books(self._mailbox))
+            self._mailbox = None
+
+    def count_sequence(self, camera: str, number: int | None) -> int:
+        """
+        Count and return how many pictures before this one never reached a callback.
+
+        Some middleware (CycloneDDS) numbers nothing: None.
+        """
+        self.received[camera] += 1
+        if number is None:
+            return 0
         before = self._sequence.get(camera, number)
         self._sequence[camera] = number
         # Exact with one publisher; one that starts again counts from 1, which is no gap.
@@ -112,21 +137,24 @@ class InferenceReport:
         errors: list[str] = []
         drops = Counter(self.drops)
         mailbox = self._mailbox
+        books = Counter(self._deadlines)
         if mailbox is not None:
-            deadlines = mailbox.deadlines
-            periods, missed = deadlines.periods, deadlines.missed
-            values |= {
-                'periods': periods, 'missed_deadlines': missed,
-                'missed_fraction': missed / periods if periods else 0.0,
-                'silent_periods': deadlines.silent, 'late': deadlines.late,
-                'clock_jumps': deadlines.jumps}
-            drops.update(mailbox.drops)
-            if missed > self._missed_before:
-                warnings.append(f'{missed - self._missed_before} control periods without features')
-            self._missed_before = missed
-            if not published and elapsed >= 0.5 * _SILENT_S:
-                errors.append('no features in the last second: ' + (
-                    'no pictures come' if not periods else 'see what was dropped'))
+            books.update(_books(mailbox))
+            drops.update(dict(mailbox.drops))   # in one go: the worker may add a cause
+        periods, missed = books['periods'], books['missed_deadlines']
+        values |= {name: books[name] for name in _BOOKS}
+        values['missed_fraction'] = missed / periods if periods else 0.0
+        came = Counter(self.received)
+        came.subtract(self._received_before)
+        self._received_before = Counter(self.received)
+        values |= {f'input_hz.{camera}': count / elapsed if elapsed > 0.0 else 0.0
+                   for camera, count in sorted(came.items())}
+        if missed > self._missed_before:
+            warnings.append(f'{missed - self._missed_before} control periods without features')
+        self._missed_before = missed
+        if mailbox is not None and not published and elapsed >= 0.5 * _SILENT_S:
+            errors.append('no features in the last second: ' + (
+                'see what was dropped' if any(came.values()) else 'no pictures come'))
         values |= {f'dropped.{cause}': count for cause, count in sorted(drops.items())}
         values |= {f'unforeseen.{cause}': count
                    for cause, count in sorted(self.unforeseen.items())}

@@ -136,9 +136,22 @@ class PolicyNode(ManagedNode):
     def _on_features(self, message: Any) -> None:
         self._keep(message.header, message)
 
-    def take(self, header: Any, features: Floats) -> None:
-        """Keep features (tokens, dim) made in this process; may be called from any thread."""
-        self._keep(header, features)
+    def take(self, header: Any, features: Floats, encoder: str) -> None:
+        """
+        Keep features (tokens, dim) made in this process; may be called from any thread.
+
+        Those of another ``encoder`` (SHA-256) than the head's halt at once: model_info, which
+        says the same, comes through DDS and may be a tick late.
+        """
+        bundle = self._bundle
+        if bundle is None:
+            return
+        wanted = bundle.manifest.encoder_sha256
+        if encoder == wanted:
+            self._keep(header, features)
+        elif self._latch.enabled:
+            self._halt(f'inference runs an encoder with SHA-256 {encoder[:12]}, this head was '
+                       f'trained on {wanted[:12]}: swap back, or start both with one bundle')
 
     def _keep(self, header: Any, features: Any) -> None:
         mailbox, watchdog = self._mailbox, self._watchdog

@@ -191,14 +191,16 @@ class Inputs:
                     self.books.intakes[topic].carry_over()
                     self._handler(topic, item.cdr, item.log_ns, item.source_ns, True)
 
-    def _on_message(self, topic: str, cdr: bytes, info: dict[str, int]) -> None:
+    def _on_message(self, topic: str, cdr: bytes, info: dict[str, int | None]) -> None:
         received = info.get('received_timestamp') or time.time_ns()
         log_ns = received
         clock: Any = self._node.get_clock()
         if clock.ros_time_is_active:
             # The same clock as the stamps', because unstamped messages are aligned by it.
             log_ns = clock.now().nanoseconds
-        item = Heard(topic, info.get('publication_sequence_number', NO_SEQUENCE),
+        # Middleware that numbers nothing (CycloneDDS) says None.
+        sequence = info.get('publication_sequence_number')
+        item = Heard(topic, NO_SEQUENCE if sequence is None else sequence,
                      info.get('source_timestamp') or received, cdr, received, log_ns)
         self.books.heard(topic)
         # How long it has waited to be taken is no delay of the topic's.

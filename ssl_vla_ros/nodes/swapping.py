@@ -11,7 +11,8 @@ from typing import Any
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
-from ssl_vla_ros.errors import BundleError, UserError
+from ssl_vla_ros.contract import Contract, require_compatible
+from ssl_vla_ros.errors import BundleError, ContractError, UserError
 from ssl_vla_ros.runtime.bundle import Bundle
 from std_srvs.srv import Trigger
 
@@ -19,14 +20,29 @@ from std_srvs.srv import Trigger
 def misfit(old: Bundle, new: Bundle) -> str:
     """Say why one bundle cannot take another's place while its topics stay; '' if it can."""
     before, after = old.manifest, new.manifest
+    try:
+        require_compatible(after.contract, old.contract, str(after.path))
+    except ContractError as error:
+        return str(error)
     for what, one, two in (
             ('cameras', before.encoder.cameras, after.encoder.cameras),
             ('networks', old.parts, new.parts),
-            ('rate_hz', before.contract.rate_hz, after.contract.rate_hz)):
+            ('cameras of the contract', _cameras(old.contract), _cameras(new.contract)),
+            ('action topics', _streams(old.contract), _streams(new.contract)),
+            ('sync', before.contract.sync, after.contract.sync)):
         if one != two:
             return (f'{after.path}: {what} is {two}, the running bundle has {one}: clean the node '
                     'up and configure it with this bundle')
     return ''
+
+
+def _cameras(contract: Contract) -> list[tuple[str, ...]]:
+    return [(camera.name, camera.topic, camera.type, camera.reliability)
+            for camera in contract.cameras]
+
+
+def _streams(contract: Contract) -> list[tuple[str, str]]:
+    return [(stream.topic, stream.type) for stream in contract.action]
 
 
 class BundleSwap:
@@ -56,6 +72,7 @@ class BundleSwap:
         self._load = load
         self._take_over = take_over
         self._busy = False
+        self._thread: threading.Thread | None = None
         # In a group of its own: while it waits, nothing else of its group is called.
         node.create_service(Trigger, '~/swap', self._on_request,
                             callback_group=MutuallyExclusiveCallbackGroup())
@@ -107,5 +124,11 @@ class BundleSwap:
             if executor is not None:
                 executor.wake()   # an executor looks at what waits when it is awake
 
-        threading.Thread(target=work, name='swap', daemon=True).start()
+        self._thread = threading.Thread(target=work, name='swap', daemon=True)
+        self._thread.start()
         return future
+
+    def close(self, seconds: float) -> None:
+        """Wait for a bundle that is being loaded, so long at most."""
+        if self._thread is not None:
+            self._thread.join(seconds)

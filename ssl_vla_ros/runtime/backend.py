@@ -10,6 +10,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ssl_vla_ros.errors import BundleError, MissingDependencyError
 from ssl_vla_ros.runtime.binding import bound_session
 from ssl_vla_ros.runtime.engines import engine_directory
@@ -24,6 +25,10 @@ PROVIDERS = {
 NATIVE = 'tensorrt_native'
 #: From what is tried first to what is everywhere.
 BACKENDS = ('tensorrt', NATIVE, 'cuda', 'cpu')
+
+#: Samples of one call at most on TensorRT; more are run one part after another.
+MOST = 16
+_DTYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
 
 Progress = Callable[[str], None]
 
@@ -81,10 +86,16 @@ def _provider(runtime: Any, backend: str, file: Path, precision: str) -> Any:
                           'TensorRT does not take: export with --precision fp16')
     version = f'ort{runtime.__version__}_trt{_tensorrt_version() or "unknown"}'
     engines = str(engine_directory(file, version, precision))
+    # Without a range, the engine is built anew at the first batch of another size: minutes, in
+    # the middle of control.
+    ports = runtime.InferenceSession(str(file), providers=[PROVIDERS['cpu']]).get_inputs()
+    ranges = {f'trt_profile_{name}_shapes': ','.join(
+        f'{port.name}:{"x".join(map(str, (batch, *port.shape[1:])))}' for port in ports)
+        for name, batch in (('min', 1), ('opt', 1), ('max', MOST))}
     return (PROVIDERS[backend], {
         'trt_engine_cache_enable': True, 'trt_engine_cache_path': engines,
         'trt_timing_cache_enable': True, 'trt_timing_cache_path': engines,
-        'trt_fp16_enable': precision == 'fp16'})
+        'trt_fp16_enable': precision == 'fp16', **ranges})
 
 
 def _open(runtime: Any, file: Path, backend: str, threads: int, precision: str,
@@ -103,9 +114,17 @@ def _open(runtime: Any, file: Path, backend: str, threads: int, precision: str,
     options.log_severity_level = 3
     try:
         providers = [_provider(runtime, backend, file, precision)]
-        if backend != 'cpu':
-            providers.append(PROVIDERS['cpu'])  # for the few operators a GPU provider lacks
-        return runtime.InferenceSession(str(file), options, providers=providers)
+        if backend == 'cpu':
+            return runtime.InferenceSession(str(file), options, providers=providers)
+        if hasattr(runtime, 'preload_dlls'):
+            runtime.preload_dlls()   # CUDA and cuDNN as pip installs them lie in no search path
+        # For the few operators that the first one lacks.
+        others = [name for name in ('cuda', 'cpu') if name != backend
+                  and PROVIDERS[name] in runtime.get_available_providers()]
+        session = runtime.InferenceSession(
+            str(file), options, providers=[*providers, *(PROVIDERS[name] for name in others)],
+            enable_fallback=0)   # or the reason for which it took the CPU is lost
+        return session
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's errors share no base class
@@ -114,8 +133,8 @@ def _open(runtime: Any, file: Path, backend: str, threads: int, precision: str,
 
 
 def open_session(file: Path, backend: str, threads: int, precision: str,
-                 cores: Sequence[int] = (), progress: Progress = lambda _: None
-                 ) -> OpenedSession:
+                 cores: Sequence[int] = (), progress: Progress = lambda _: None,
+                 among: Sequence[str] = BACKENDS) -> OpenedSession:
     """
     Open an ONNX file on a backend.
 
@@ -133,6 +152,8 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
         CPU cores that the threads beside the caller's are bound to; none: wherever there is room.
     progress
         Called with what is being done: an engine of TensorRT takes minutes to build.
+    among
+        What ``auto`` tries, in this order.
 
     Raises
     ------
@@ -147,11 +168,14 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
     if threads < 1:
         raise BundleError(f'threads is {threads}, must be at least 1')
     passed_over: list[str] = []
-    for name in BACKENDS if backend == 'auto' else (backend,):
+    for name in among if backend == 'auto' else (backend,):
         progress(f'opening {file.name} on {name}')
         try:
             session = (_native(file, precision, progress) if name == NATIVE
                        else _by_onnxruntime(file, name, threads, precision, cores))
+            if name != 'cpu':
+                progress(f'first run of {file.name} on {name}, which may build an engine')
+                _try(session, file, name)
         except _NotToBeHadError as error:
             if backend != 'auto':
                 raise BundleError(f'backend {name}: {error}{_remedy(name)}') from error
@@ -162,8 +186,20 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
             passed_over.append(f'{name}: {error}')
         else:
             note = 'as asked for' if backend != 'auto' else 'the fastest to be had'
-            return OpenedSession(session, name, '; '.join([f'{name}, {note}', *passed_over]))
+            return OpenedSession(session, name, '; '.join(
+                [f'{name}, {note}', *filter(None, [getattr(session, 'note', '')]), *passed_over]))
     raise BundleError(f'no backend opens {file}: ' + '; '.join(passed_over))
+
+
+def _try(session: Any, file: Path, backend: str) -> None:
+    """Run once on zeros: what a GPU lacks often shows in the first run, and not before."""
+    try:
+        session.run(None, {
+            port.name: np.zeros((1, *port.shape[1:]), _DTYPES[port.type])
+            for port in session.get_inputs()})
+    except Exception as error:  # each runtime has its own
+        raise BundleError(f'{file}: does not run on {backend}: '
+                          f'{" ".join(str(error).split())}') from error
 
 
 class _NotToBeHadError(Exception):
@@ -183,6 +219,11 @@ def _native(file: Path, precision: str, progress: Progress) -> Any:
         return open_engine(file, precision, progress)
     except MissingDependencyError as error:
         raise _NotToBeHadError(str(error)) from error
+    except BundleError:
+        raise
+    except Exception as error:  # TensorRT's and CUDA's errors share no base class
+        raise BundleError(f'{file}: TensorRT cannot run this network: {error!r}; set backend to '
+                          'auto or cpu') from error
 
 
 def _by_onnxruntime(file: Path, backend: str, threads: int, precision: str,

@@ -18,10 +18,11 @@ _TYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
 def bound_session(runtime: Any, session: Any) -> BoundSession:
     """Wrap a session on a GPU; page-locked memory is used where cuda-python is installed."""
     try:
-        cuda: Cuda | None = Cuda()
-    except (MissingDependencyError, CudaError):
-        cuda = None
-    return BoundSession(runtime, session, cuda)
+        return BoundSession(runtime, session, Cuda())
+    except (MissingDependencyError, CudaError) as error:
+        bound = BoundSession(runtime, session, None)
+        bound.note = f'memory not page-locked: {error}'
+        return bound
 
 
 class BoundSession:
@@ -52,6 +53,8 @@ class BoundSession:
         self._cuda = cuda
         self._device = device
         self._sets: dict[tuple[Any, ...], _Set] = {}
+        #: What the backend's note should say besides.
+        self.note = ''
 
     def get_inputs(self) -> Any:
         """Describe the inputs."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.errors import BundleError, ContractError
 from ssl_vla_ros.preprocess import resize
-from ssl_vla_ros.runtime.backend import open_session
+from ssl_vla_ros.runtime.backend import BACKENDS, open_session
 from ssl_vla_ros.runtime.manifest import Manifest, PARTS, read_manifest, verify_files
 
 _ELEMENT = {'uint8': 'tensor(uint8)', 'float32': 'tensor(float)'}
@@ -153,8 +153,8 @@ class _Network:
             raise InferenceError('nan', f'{self.file.name} gave NaN or infinite values')
         return result
 
-    def zeros(self) -> dict[str, NDArray[Any]]:
-        return {name: np.zeros((1, *shape), kind) for name, kind, shape in self.inputs}
+    def zeros(self, batch: int) -> dict[str, NDArray[Any]]:
+        return {name: np.zeros((batch, *shape), kind) for name, kind, shape in self.inputs}
 
 
 class Bundle:
@@ -211,9 +211,12 @@ class Bundle:
 
         """
         for part, network in self._networks.items():
+            # Prediction and surprise together are a batch of two.
+            batches = (1, 2) if part == 'world_model' else (1,)
             try:
-                for _ in range(runs):
-                    network(**network.zeros())
+                for batch in batches:
+                    for _ in range(runs):
+                        network(**network.zeros(batch))
             except InferenceError as error:
                 raise BundleError(f'{network.file}: the {part} does not run: {error}; export the '
                                   'bundle again') from error
@@ -320,15 +323,25 @@ def load_bundle(
         except ContractError as error:
             raise BundleError(str(error)) from error
     verify_files(manifest)
-    networks: dict[str, _Network] = {}
-    used, note = backend, ''
-    for part in parts:
-        description = getattr(manifest, part)
-        if description is None:
+    there = [part for part in parts if getattr(manifest, part) is not None]
+    among: tuple[str, ...] = BACKENDS
+    passed_over = ''
+    while True:
+        networks: dict[str, _Network] = {}
+        used, note = backend, ''
+        try:
+            for part in there:
+                opened = open_session(
+                    directory / getattr(manifest, part).file, used, threads,
+                    manifest.precisions[part], cores, progress, among)
+                networks[part] = _Network(manifest, part, opened.session)
+                # What the first network settles on holds for all: one bundle, one backend.
+                used, note = opened.backend, note or opened.note
+        except BundleError as error:
+            if backend != 'auto' or used in ('auto', 'cpu'):
+                raise
+            # The first network ran there, another does not: all of them on the next.
+            among = among[among.index(used) + 1:]
+            passed_over += f'; {used}: {error}'
             continue
-        opened = open_session(directory / description.file, used, threads,
-                              manifest.precisions[part], cores, progress)
-        networks[part] = _Network(manifest, part, opened.session)
-        # What the first network settles on holds for all: one bundle, one backend.
-        used, note = opened.backend, note or opened.note
-    return Bundle(manifest, robot or manifest.contract, networks, used, note)
+        return Bundle(manifest, robot or manifest.contract, networks, used, note + passed_over)

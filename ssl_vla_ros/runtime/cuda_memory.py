@@ -61,6 +61,10 @@ class Cuda:
         if not self._call('cudaGetDeviceCount'):
             raise CudaError('CUDA finds no GPU')
         self.stream: Any = self._call('cudaStreamCreate')
+        found = self._call('cudaGetDeviceProperties', self._call('cudaGetDevice'))
+        name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+        #: Name and compute capability of the GPU in use.
+        self.card = f'{name.strip(chr(0))} sm{found.major}{found.minor}'
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the runtime; its result, or ``CudaError`` with its name."""

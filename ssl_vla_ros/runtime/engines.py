@@ -10,6 +10,8 @@ from pathlib import Path
 import shutil
 import subprocess
 
+from ssl_vla_ros.errors import BundleError
+
 _ASK_S = 10.0
 
 
@@ -29,16 +31,28 @@ def gpu_name() -> str:
     return told.splitlines()[0].strip() if told.strip() else ''
 
 
-def engine_directory(file: Path, version: str, precision: str) -> Path:
+def engine_directory(file: Path, version: str, precision: str, gpu: str = '') -> Path:
     """
     Where the TensorRT engines of one network are kept; made if need be.
 
     Engines take minutes to build, and hold for one network, one version of TensorRT, one kind of
     GPU and one precision alone. They lie outside of the bundle, whose files are all hashed.
+    ``gpu`` names the one in use, where CUDA was asked; else the first that the driver tells of.
+
+    Raises
+    ------
+    BundleError
+        If the directory cannot be made.
+
     """
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     key = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    card = ''.join(letter if letter.isalnum() else '_' for letter in gpu_name()) or 'unknown_gpu'
+    known = gpu or gpu_name()
+    card = ''.join(letter if letter.isalnum() else '_' for letter in known) or 'unknown_gpu'
     place = cache / 'ssl_vla_ros' / 'tensorrt' / f'{key}_{version}_{card}_{precision}'
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f'{place}: cannot make this directory for engines: {error.strerror}; '
+                          'set XDG_CACHE_HOME to a place that can be written') from error
     return place

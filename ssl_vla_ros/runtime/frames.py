@@ -41,8 +41,8 @@ class FrameSet:
     messages
         By source name.
     received_s, waited_s
-        Steady time at which the first source's message came, and how long the others were
-        waited for after that.
+        Steady time at which the first source's message came, or the clock ticked, and how long
+        the others were waited for after that.
     jumped
         Whether the stamps jumped since the tick before.
 
@@ -194,7 +194,9 @@ class Mailbox:
                 chosen = self._choose(pending)
                 if chosen is not None:
                     self._jumped = False
-                    return FrameSet(pending.stamp_ns, pending.tick_ns, chosen, pending.received_s,
+                    # From when it was due: waiting for the clock's tick is no work.
+                    due_s = max(pending.received_s, self._due_s(pending))
+                    return FrameSet(pending.stamp_ns, pending.tick_ns, chosen, due_s,
                                     self._clock() - began, pending.jumped)
 
     def _wait_for_others(self, pending: _Pending) -> None:

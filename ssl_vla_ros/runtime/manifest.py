@@ -90,6 +90,11 @@ class Manifest:
     digest: str
     data: Mapping[str, Any]
 
+    @property
+    def encoder_sha256(self) -> str:
+        """What heads were trained on, and features come from."""
+        return self.files[self.encoder.file]
+
 
 class _Table:
     """One mapping of the manifest under validation."""

@@ -24,7 +24,7 @@ from ssl_vla_ros.runtime.cuda_memory import Cuda, CudaError
 from ssl_vla_ros.runtime.engines import engine_directory
 
 #: Samples of one call at most; more are run one part after another.
-MOST = 16
+_MOST = 16
 _WORKSPACE = 1 << 30
 _ENGINE = 'engine.plan'
 _TIMING = 'timing.cache'
@@ -85,7 +85,7 @@ def open_engine(file: Path, precision: str, progress: Progress = lambda _: None
         cuda = Cuda()
     except CudaError as error:
         raise BundleError(f'{file}: {error}') from error
-    place = engine_directory(file, f'trt{runtime.__version__}', precision)
+    place = engine_directory(file, f'trt{runtime.__version__}', precision, cuda.card)
     logger = runtime.Logger(runtime.Logger.ERROR)
     plan = place / _ENGINE
     engine = None
@@ -94,18 +94,22 @@ def open_engine(file: Path, precision: str, progress: Progress = lambda _: None
         engine = runtime.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
     if engine is None:  # none yet, or one that this GPU refuses
         data = _build(runtime, logger, file, place, progress)
-        _write(plan, data)
+        _keep(plan, data, progress)
         engine = runtime.Runtime(logger).deserialize_cuda_engine(data)
     if engine is None:
         raise BundleError(f'{file}: TensorRT cannot load the engine that it has built')
     return TensorrtSession(runtime, engine, cuda, file)
 
 
-def _write(path: Path, data: Any) -> None:
-    """Write as a whole or not at all: a killed node must leave no half engine."""
+def _keep(path: Path, data: Any, progress: Progress) -> None:
+    """Write as a whole or not at all; what cannot be kept is built again next time."""
     part = path.with_name(f'.{path.name}.{os.getpid()}')
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        progress(f'{path} cannot be kept ({error.strerror}): the next start builds it again')
 
 
 def _build(trt: Any, logger: Any, file: Path, place: Path, progress: Progress) -> bytes:
@@ -125,7 +129,7 @@ def _build(trt: Any, logger: Any, file: Path, place: Path, progress: Progress) -
     for index in range(network.num_inputs):
         port = network.get_input(index)
         shape = tuple(port.shape)[1:]
-        profile.set_shape(port.name, (1, *shape), (1, *shape), (MOST, *shape))
+        profile.set_shape(port.name, (1, *shape), (1, *shape), (_MOST, *shape))
     config.add_optimization_profile(profile)
     timing = place / _TIMING
     kept = config.create_timing_cache(timing.read_bytes() if timing.is_file() else b'')
@@ -136,7 +140,7 @@ def _build(trt: Any, logger: Any, file: Path, place: Path, progress: Progress) -
     if data is None:
         raise BundleError(f'{file}: TensorRT cannot build an engine of this network; its own '
                           'messages above say why')
-    _write(timing, config.get_timing_cache().serialize())
+    _keep(timing, config.get_timing_cache().serialize(), progress)
     return bytes(data)
 
 
@@ -191,7 +195,7 @@ class TensorrtSession:
             shape = tuple(engine.get_tensor_shape(name))
             dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
             # What is known of a batch of one is all but the batch itself.
-            buffer = cuda.pinned((MOST, *(int(length) for length in shape[1:])), dtype)
+            buffer = cuda.pinned((_MOST, *(int(length) for length in shape[1:])), dtype)
             self._host[name] = buffer
             self._device[name] = cuda.device(buffer.nbytes)
             self._context.set_tensor_address(name, self._device[name])
@@ -213,9 +217,9 @@ class TensorrtSession:
         """Give outputs by name (all, if None) for inputs (batch, …); raises ``CudaError``."""
         wanted = list(names or [port.name for port in self._outputs])
         batch = len(next(iter(inputs.values())))
-        parts = [self._run(wanted, {name: value[begin:begin + MOST]
+        parts = [self._run(wanted, {name: value[begin:begin + _MOST]
                                     for name, value in inputs.items()})
-                 for begin in range(0, batch, MOST)]
+                 for begin in range(0, batch, _MOST)]
         return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     def _run(self, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]

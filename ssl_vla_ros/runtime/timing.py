@@ -149,7 +149,9 @@ class DeadlineCounter:
         An output older than one period still answers its input, and is counted as late.
         """
         with self._lock:
-            if self._origin_ns is None or abs(stamp_ns - self._newest_ns) > self._jump_ns:
+            half_ns = 0.5 * self._period_ns
+            if self._origin_ns is None or not (
+                    self._origin_ns - half_ns <= stamp_ns <= self._newest_ns + half_ns):
                 return  # of before a jump: its period was settled already
             number = self._number(stamp_ns)
             if number > self._answered:

@@ -16,7 +16,7 @@ from ssl_vla_ros.runtime.backend import BACKENDS
 from ssl_vla_ros.runtime.bundle import Bundle, InferenceError, load_bundle
 from ssl_vla_ros.runtime.manifest import read_manifest
 from ssl_vla_ros.runtime.parity import (
-    compare, GPU_LIMITS, Limits, Parity, read_reference, REFERENCE_NAME)
+    compare, Limits, limits_on, Parity, read_reference, REFERENCE_NAME)
 
 #: Runs of each sample; the first of a network builds what is kept.
 _RUNS = 3
@@ -83,7 +83,12 @@ def verify_bundle(path: str | Path, backends: Sequence[str] = (), threads: int =
                 raise
             passed_over[backend] = str(error)
             continue
-        rows += _measure(bundle)
+        try:
+            rows += _measure(bundle)
+        except BundleError as error:
+            if backends or backend == 'cpu':
+                raise
+            passed_over[backend] = str(error)
     return Verification(tuple(rows), passed_over)
 
 
@@ -114,13 +119,12 @@ def _limits(bundle: Bundle, part: str, file: str) -> Limits:
     """Those under which the bundle was made; a GPU that was not there then has its own."""
     manifest = bundle.manifest
     told = manifest.data.get('parity', {}).get(file, {})
-    row = told.get(bundle.backend)
-    if row is None and manifest.precisions[part] == 'fp32':
-        return GPU_LIMITS
-    row = row or told.get('cpu')
+    precision = manifest.precisions[part]
+    row = told.get(bundle.backend) or told.get('cpu')
     try:
-        return Limits(None if row['tolerance'] is None else float(row['tolerance']),
-                      float(row['min_cosine']))
+        limits = Limits(None if row['tolerance'] is None else float(row['tolerance']),
+                        float(row['min_cosine']), row.get('min_centred'))
+        return limits if bundle.backend in told else limits_on(bundle.backend, limits, precision)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f'{manifest.path}: parity of {file} is {row!r}, must have tolerance '
                           'and min_cosine; export the bundle again') from error
