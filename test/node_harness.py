@@ -32,6 +32,10 @@ PERIOD_S = 0.05
 PATIENCE_S = 20.0
 
 
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class NodeProcess:
     """One node of this package in a process of its own; its log is kept in a file."""
 
@@ -42,7 +46,10 @@ class NodeProcess:
             command += ['-p', f'{name}:={text}']
         self._path = folder / f'{module}.log'
         with open(self._path, 'wb') as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            # Who runs the tests in the background hands on an ignored SIGINT, and one that comes
+            # before the node takes signals itself would be lost.
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_default_interrupt)
 
     @property
     def log(self) -> str:

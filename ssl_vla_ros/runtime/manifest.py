@@ -92,7 +92,7 @@ class Manifest:
 
     @property
     def encoder_sha256(self) -> str:
-        """What heads were trained on, and features come from."""
+        """Name the encoder that features come from, and that heads were trained on."""
         return self.files[self.encoder.file]
 
 
