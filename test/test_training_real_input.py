@@ -46,7 +46,7 @@ def test_a_real_dataset_goes_all_the_way(
     bundle = tmp_path / 'bundle'
     said = run('export', encoder, '--data', data, '--out', bundle, '--world-model', model,
                '--head', head)
-    assert said.count(' cpu ') == 4
+    assert said.count(' cpu ') == 5
     assert 'hashes, shapes and contract are right' in run('verify', bundle, '--backend', 'cpu')
     dataset, loaded = Dataset.open(data), load_bundle(bundle, backend='cpu')
     pictures = dataset.frames('ego_view', 0)[:3]
