@@ -162,6 +162,27 @@ def test_one_camera_tries_a_model_of_two(bundle: Path, tmp_path: Path) -> None:
         assert 'the cameras front, wrist all take webcam/image_raw' in node.log
 
 
+def test_what_is_wrong_with_the_pictures_is_said_in_the_log(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
+                                image='webcam/image_raw') as node:
+        webcam = me.node.create_publisher(Image, 'webcam/image_raw', 1)
+        me.until(lambda: 'no pictures come on /webcam/image_raw' in node.log, 'the topic')
+
+        def unstamped() -> None:
+            webcam.publish(me.image(100, 0))
+            me.spin(PERIOD_S)
+
+        told = 'the camera driver does not stamp its pictures'
+        me.until(lambda: told in me.diagnostics('inference', between=unstamped)['message'],
+                 'what zero stamps are', between=unstamped)
+    with robot() as me, running('inference', tmp_path, bundle=bundle,
+                                image="'camera image!'") as node:
+        assert not me.change('inference', 'configure')
+        assert "parameter image is 'camera image!', which is no name of a topic" in node.log
+        assert 'Traceback' not in node.log
+
+
 def broken_images(me: Robot, stamp: int) -> dict[str, Image]:
     """One message for each cause."""
     made = {cause: me.image(100, stamp) for cause in ('encoding', 'step', 'length', 'size')}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+import math
 import sys
 import threading
 import time
@@ -22,7 +23,9 @@ from typing import Any
 
 import numpy as np
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecyclePublisher
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import Image
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import ConfigError, MessageError
@@ -45,6 +48,8 @@ _IMAGE_DEPTH = 1
 _OUTPUT_DEPTH = 1
 _PARTS = ('encoder', 'world_model', 'decoder', 'colours')
 _JOIN_S = 10.0
+#: How often the log tells of the same cause.
+_AGAIN_S = 5.0
 
 
 class InferenceNode(ManagedNode):
@@ -76,6 +81,8 @@ class InferenceNode(ManagedNode):
         self._worker: threading.Thread | None = None
         self._watching: Watching | None = None
         self._entities: list[Any] = []
+        self._topics: dict[str, str] = {}
+        self._told_of: dict[str, float] = {}
         self._actions: list[StreamInput] = []
         self._outputs: dict[str, LifecyclePublisher] = {}
         self._forget = threading.Event()
@@ -94,6 +101,12 @@ class InferenceNode(ManagedNode):
         if self.value('trigger') not in TRIGGERS:
             raise ConfigError(f'parameter trigger is {self.value("trigger")!r}, must be one of '
                               f'{", ".join(TRIGGERS)}')
+        if self.value('image'):
+            try:
+                validate_topic_name(self.value('image'))
+            except InvalidTopicNameException as error:
+                raise ConfigError(f'parameter image is {self.value("image")!r}, which is no name '
+                                  f'of a topic: {" ".join(str(error).split())}') from error
         bundle = open_model(self, _PARTS)
         self._report = InferenceReport()
         cameras = {camera.name: camera for camera in bundle.contract.cameras}
@@ -128,11 +141,13 @@ class InferenceNode(ManagedNode):
         self._info.publish(self._report.model_info(bundle, list(self._outputs)))
 
     def _subscribe(self, camera: Camera) -> None:
-        self._entities.append(self.create_subscription(
+        subscription = self.create_subscription(
             message_class(camera.type), self.value('image') or camera.topic,
             partial(self._on_image, camera.name), input_qos(camera.reliability, _IMAGE_DEPTH),
             event_callbacks=SubscriptionEventCallbacks(
-                message_lost=partial(self._on_lost, camera.name))))
+                message_lost=partial(self._on_lost, camera.name)))
+        self._entities.append(subscription)
+        self._topics[camera.name] = subscription.topic_name
 
     def activate(self) -> None:
         """Start the worker."""
@@ -172,6 +187,7 @@ class InferenceNode(ManagedNode):
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
         self._entities, self._actions, self._outputs = [], [], {}
+        self._topics = {}
         self._model = self._told = None
 
     def close(self) -> None:
@@ -199,7 +215,10 @@ class InferenceNode(ManagedNode):
     def _on_report(self) -> None:
         if self._model is not None:
             values, warnings, errors = self._report.diagnostics(
-                self._model[0], {action.stream.topic: action.rejected for action in self._actions})
+                self._model[0], {action.stream.topic: action.rejected for action in self._actions},
+                self._topics)
+            for error in errors:
+                self.get_logger().warning(error, throttle_duration_sec=10.0)
             if self._watching is not None:
                 values['pictures_passed_over'] = self._watching.passed_over
             self._diagnostics.publish(values, warnings=warnings, errors=errors,
@@ -214,8 +233,10 @@ class InferenceNode(ManagedNode):
                 self._infer(frames, mailbox)
             except (MessageError, InferenceError) as error:
                 self._report.drops[error.cause] += 1
-                self.get_logger().warning(f'no features for a tick: {error}',
-                                          throttle_duration_sec=5.0)
+                # Now and then for each cause, so that none hides another.
+                if time.monotonic() - self._told_of.get(error.cause, -math.inf) > _AGAIN_S:
+                    self._told_of[error.cause] = time.monotonic()
+                    self.get_logger().warning(f'no features for a tick: {error}')
             except Exception as error:
                 # The thread must outlive whatever one frame does to it.
                 self._report.drops['error'] += 1
@@ -238,9 +259,13 @@ class InferenceNode(ManagedNode):
                 tracker.clear()
         age = self._age_s(frames)
         if abs(age) > self.value('max_age_s'):
+            limit = self.value('max_age_s')
             raise MessageError('stale' if age > 0.0 else 'future_stamp', (
-                f"the picture's stamp is {age:.3f} s from this clock; synchronise the clocks, "
-                'or set use_sim_time on both sides'))
+                f"the picture's stamp is {abs(age):.3f} s {'older' if age > 0.0 else 'newer'} "
+                f"than this clock's time (max_age_s is {limit:g}); "
+                + ('it came late, because a computer or network is too busy, or the clocks differ'
+                   if age > 0.0 else 'the clocks differ')
+                + ': synchronise them, or set use_sim_time on both sides'))
         cameras = {camera.name: camera for camera in bundle.contract.cameras}
         images = bundle.prepare({name: camera_rgb(cameras[name], message)
                                  for name, message in frames.messages.items()})

@@ -18,6 +18,10 @@ from ssl_vla_ros.runtime.timing import LatencyWindow
 _SILENT_S = 1.0
 
 
+#: What some causes mean to who has to mend them.
+_MEANS = {'zero_stamp': 'zero_stamp (the camera driver does not stamp its pictures)',
+          'stale': 'stale (older than max_age_s: late, or of another clock)',
+          'future_stamp': 'future_stamp (of another clock)'}
 _BOOKS = ('periods', 'missed_deadlines', 'silent_periods', 'late', 'clock_jumps')
 
 
@@ -44,6 +48,7 @@ class InferenceReport:
         self.received: Counter[str] = Counter()
         self._deadlines: Counter[str] = Counter()
         self._received_before: Counter[str] = Counter()
+        self._drops_before: Counter[str] = Counter()
         self._sequence: dict[str, int] = {}
         self._mailbox: Mailbox | None = None
         self._last = (time.monotonic(), 0)
@@ -116,8 +121,12 @@ class InferenceReport:
         }
 
     def diagnostics(self, bundle: Bundle, rejected: Mapping[str, Mapping[str, int]],
-                    ) -> tuple[dict[str, Any], list[str], list[str]]:
-        """Return values by name, and what is worth a warning or an error; call once a second."""
+                    topics: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[str]]:
+        """
+        Return values by name, and what is worth a warning or an error; call once a second.
+
+        ``topics`` are those of the cameras, by their names.
+        """
         age, inference = self.age.summary(), self.inference.summary()
         overhead, foresight = self.overhead.summary(), self.foresight.summary()
         now = time.monotonic()
@@ -147,14 +156,20 @@ class InferenceReport:
         came = Counter(self.received)
         came.subtract(self._received_before)
         self._received_before = Counter(self.received)
-        values |= {f'input_hz.{camera}': count / elapsed if elapsed > 0.0 else 0.0
-                   for camera, count in sorted(came.items())}
+        values |= {f'input_hz.{camera}': came[camera] / elapsed if elapsed > 0.0 else 0.0
+                   for camera in topics}
         if missed > self._missed_before:
             warnings.append(f'{missed - self._missed_before} control periods without features')
         self._missed_before = missed
         if mailbox is not None and not published and elapsed >= 0.5 * _SILENT_S:
+            missing = [topic for camera, topic in topics.items() if not came[camera]]
+            recent = drops - self._drops_before
             errors.append('no features in the last second: ' + (
-                'see what was dropped' if any(came.values()) else 'no pictures come'))
+                f'no pictures come on {", ".join(dict.fromkeys(missing))}' if missing else
+                'what comes is left out: ' + ', '.join(
+                    _MEANS.get(cause, cause) for cause, _ in recent.most_common(2))
+                if recent else 'the network is at work'))
+        self._drops_before = drops
         values |= {f'dropped.{cause}': count for cause, count in sorted(drops.items())}
         values |= {f'unforeseen.{cause}': count
                    for cause, count in sorted(self.unforeseen.items())}
