@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from ssl_vla_ros.errors import BundleError, MissingDependencyError
-from ssl_vla_ros.runtime.binding import bound_session
-from ssl_vla_ros.runtime.engines import engine_directory
+from ssl_vla_ros.runtime.binding import bound_session, DTYPES
+from ssl_vla_ros.runtime.engines import engine_directory, MOST
 
 #: ONNX Runtime's name of each of its backends.
 PROVIDERS = {
@@ -26,9 +26,6 @@ NATIVE = 'tensorrt_native'
 #: From what is tried first to what is everywhere.
 BACKENDS = ('tensorrt', NATIVE, 'cuda', 'cpu')
 
-#: Samples of one call at most on TensorRT; more are run one part after another.
-MOST = 16
-_DTYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
 
 Progress = Callable[[str], None]
 
@@ -195,7 +192,7 @@ def _try(session: Any, file: Path, backend: str) -> None:
     """Run once on zeros: what a GPU lacks often shows in the first run, and not before."""
     try:
         session.run(None, {
-            port.name: np.zeros((1, *port.shape[1:]), _DTYPES[port.type])
+            port.name: np.zeros((1, *port.shape[1:]), DTYPES[port.type])
             for port in session.get_inputs()})
     except Exception as error:  # each runtime has its own
         raise BundleError(f'{file}: does not run on {backend}: '

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ssl_vla_ros.errors import MissingDependencyError
 from ssl_vla_ros.runtime.cuda_memory import Cuda, CudaError
 
-_TYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
+#: Element types of ports, as onnxruntime calls them.
+DTYPES = {'tensor(uint8)': np.uint8, 'tensor(float)': np.float32}
 
 
 def bound_session(runtime: Any, session: Any) -> BoundSession:
@@ -107,7 +108,7 @@ class BoundSession:
         if all(isinstance(length, int) for name in names for length in ports[name].shape[1:]):
             for name in names:
                 outputs[name] = values.ortvalue_from_shape_and_type(
-                    (batch, *ports[name].shape[1:]), _TYPES[ports[name].type], self._device, 0)
+                    (batch, *ports[name].shape[1:]), DTYPES[ports[name].type], self._device, 0)
                 binding.bind_ortvalue_output(name, outputs[name])
         # Else a shape that only the network knows.
         return _Set(binding, host, bound, outputs)

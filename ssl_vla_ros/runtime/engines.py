@@ -12,6 +12,8 @@ import subprocess
 
 from ssl_vla_ros.errors import BundleError
 
+#: Samples of one call at most: an engine is built for a range of them.
+MOST = 16
 _ASK_S = 10.0
 
 

@@ -21,10 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.errors import BundleError, MissingDependencyError
 from ssl_vla_ros.runtime.cuda_memory import Cuda, CudaError
-from ssl_vla_ros.runtime.engines import engine_directory
+from ssl_vla_ros.runtime.engines import engine_directory, MOST
 
-#: Samples of one call at most; more are run one part after another.
-_MOST = 16
 _WORKSPACE = 1 << 30
 _ENGINE = 'engine.plan'
 _TIMING = 'timing.cache'
@@ -129,7 +127,7 @@ def _build(trt: Any, logger: Any, file: Path, place: Path, progress: Progress) -
     for index in range(network.num_inputs):
         port = network.get_input(index)
         shape = tuple(port.shape)[1:]
-        profile.set_shape(port.name, (1, *shape), (1, *shape), (_MOST, *shape))
+        profile.set_shape(port.name, (1, *shape), (1, *shape), (MOST, *shape))
     config.add_optimization_profile(profile)
     timing = place / _TIMING
     kept = config.create_timing_cache(timing.read_bytes() if timing.is_file() else b'')
@@ -195,7 +193,7 @@ class TensorrtSession:
             shape = tuple(engine.get_tensor_shape(name))
             dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
             # What is known of a batch of one is all but the batch itself.
-            buffer = cuda.pinned((_MOST, *(int(length) for length in shape[1:])), dtype)
+            buffer = cuda.pinned((MOST, *(int(length) for length in shape[1:])), dtype)
             self._host[name] = buffer
             self._device[name] = cuda.device(buffer.nbytes)
             self._context.set_tensor_address(name, self._device[name])
@@ -217,9 +215,9 @@ class TensorrtSession:
         """Give outputs by name (all, if None) for inputs (batch, …); raises ``CudaError``."""
         wanted = list(names or [port.name for port in self._outputs])
         batch = len(next(iter(inputs.values())))
-        parts = [self._run(wanted, {name: value[begin:begin + _MOST]
+        parts = [self._run(wanted, {name: value[begin:begin + MOST]
                                     for name, value in inputs.items()})
-                 for begin in range(0, batch, _MOST)]
+                 for begin in range(0, batch, MOST)]
         return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
     def _run(self, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
