@@ -3,7 +3,7 @@
 """
 Measure inference from outside: latency, deadlines, a slow model, 8 bits, beside a plain node.
 
-    make bench-infer                              # about ten minutes
+    make bench-infer                              # about half an hour
     make bench-infer ARGS='--seconds 600 --only control'    # the ten minutes at 100 Hz
 
 ViT-Ti at 96 pixels on the CPU, one thread, VGA pictures from another process over DDS with the
@@ -46,7 +46,7 @@ TARGETS = {
     'overhead_p50_ms': ('<=', 1.5), 'end_to_end_p50_ms': ('<=', 5.0),
     'runtime_overhead_ms': ('<=', 0.3), 'missed_unreported': ('<=', 0),
     'rate_hz': ('>=', 99.0), 'age_p99_beside_model_ms': ('<', 10.0),
-    'age_p99_vs_plain_node': ('<=', 0.2), 'slow_model_age_ratio': ('<', 2.0),
+    'age_p99_vs_plain_node': ('<=', 0.2), 'age_p99_vs_plain_node_usual': ('<=', 0.2), 'slow_model_age_ratio': ('<', 2.0),
     'int8_speedup_r18': ('>=', 2.0), 'int8_probe_delta': ('<=', 0.02),
     'runtime_rss_mb': ('<', 150.0), 'runtime_import_s': ('<', 1.0)}
 RATES_HZ = (10.0, 30.0, 60.0, 100.0)
@@ -54,8 +54,10 @@ RATES_HZ = (10.0, 30.0, 60.0, 100.0)
 LOADED_HZ = (30.0, 60.0, 100.0)
 HEADLINE_HZ = 60.0
 SLOW_S = 0.15
+#: Real-time priority of ours beside the plain node, as ros2_control's controllers have it.
+_PRIORITY = 50
 #: Episodes that features are probed on.
-_PROBED = 45
+_PROBED = 90
 SIZE = 96
 _SIM = ROOT / 'models' / 'sim_ur5e'
 
@@ -161,28 +163,38 @@ def control(models: Models, options: argparse.Namespace) -> Figures:
 
 
 def beside_plain(models: Models, options: argparse.Namespace) -> Figures:
-    """Compare with the plain node, all cores busy with something else; in turns, at each rate."""
+    """
+    Compare with the plain node, all cores busy with something else; in turns, at each rate.
+
+    Ours runs with a real-time priority, as its documentation tells whoever has a busy machine to,
+    and with the usual scheduling, which is all that the plain node has.
+    """
     run = models.run('vit_tiny_patch16_224', 2)
     rows: list[Figures] = []
     with load(os.cpu_count() or 1):
         for rate in LOADED_HZ:
             bundle = at_rate(models.bundle(), rate)
-            ours, theirs = [], []
+            sides = {
+                'ours': (inference(bundle, thread_priority=_PRIORITY), 'inference/features'),
+                'usual': (inference(bundle), 'inference/features'),
+                'plain': (plain(run), 'plain/features')}
+            seen: dict[str, list[Figures]] = {side: [] for side in sides}
             for _ in range(options.turns):
-                for kept, command, topic in (
-                        (ours, inference(bundle), 'inference/features'),
-                        (theirs, plain(run), 'plain/features')):
-                    kept.append(measure(command, rate, options.seconds, topic,
-                                        models.folder / 'plain.log').figures())
-                    print(_row({'sent_hz': rate, **kept[-1]}), flush=True)
+                for side, (command, topic) in sides.items():
+                    seen[side].append(measure(command, rate, options.seconds, topic,
+                                              models.folder / 'plain.log').figures())
+                    print(f'  {side:<6}{_row({"sent_hz": rate, **seen[side][-1]})}', flush=True)
             rows.append({'sent_hz': rate, **{
-                f'{name}_{key}': [row[key] for row in kept]
-                for name, kept in (('ours', ours), ('plain', theirs))
-                for key in ('age_p50_ms', 'age_p99_ms', 'rate_hz')}})
-            rows[-1]['ratios'] = np.divide(
-                rows[-1]['ours_age_p99_ms'], rows[-1]['plain_age_p99_ms']).tolist()
+                f'{side}_{key}': [row[key] for row in kept] for side, kept in seen.items()
+                for key in ('age_p50_ms', 'age_p99_ms', 'rate_hz', 'missed_deadlines',
+                            'unreported')}})
+            for side in ('ours', 'usual'):
+                rows[-1][f'{side}_ratios'] = np.divide(
+                    rows[-1][f'{side}_age_p99_ms'], rows[-1]['plain_age_p99_ms']).tolist()
     headline = next(row for row in rows if row['sent_hz'] == HEADLINE_HZ)
-    return {'age_p99_vs_plain_node': float(np.median(headline['ratios'])), 'beside_plain': rows}
+    return {'age_p99_vs_plain_node': float(np.median(headline['ours_ratios'])),
+            'age_p99_vs_plain_node_usual': float(np.median(headline['usual_ratios'])),
+            'beside_plain': rows}
 
 
 def slow(models: Models, options: argparse.Namespace) -> Figures:
@@ -263,7 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--seconds', type=float, default=20.0, help='of each run')
     parser.add_argument('--turns', type=int, default=2, help='beside the plain node')
-    parser.add_argument('--steps', type=int, default=60, help="of ResNet-18's training")
+    parser.add_argument('--steps', type=int, default=300, help="of ResNet-18's training")
     parser.add_argument('--only', nargs='+', choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     set_environment()

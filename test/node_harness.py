@@ -215,6 +215,13 @@ def time_of(stamp_ns: int) -> Any:
     return rclpy.time.Time(nanoseconds=stamp_ns).to_msg()
 
 
+def ready(me: Robot, features: list[Any]) -> None:
+    """Publish ticks until features come back; empties the list of them."""
+    me.until(lambda: features, 'features', between=lambda: me.tick(50))
+    me.spin(0.2)
+    features.clear()
+
+
 @contextmanager
 def robot(**node_options: Any) -> Iterator[Robot]:
     """Give a robot with a ROS context of its own."""

@@ -4,32 +4,26 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from node_harness import json_of, PERIOD_S, Robot, robot, running, time_of  # noqa: E402, I100
+from node_harness import (  # noqa: E402, I100
+    json_of, PERIOD_S, ready, Robot, robot, running, time_of)
 import numpy as np  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
-from ssl_vla_ros.contract import parse_contract  # noqa: E402
 from ssl_vla_ros.messages.images import to_rgb  # noqa: E402
 from ssl_vla_ros.messages.stamps import stamp_ns  # noqa: E402
 from ssl_vla_ros.messages.tensors import read_tensor  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
 from tiny_bundle import (  # noqa: E402
-    contract_data, HEIGHT, HORIZON, make_bundle, STEP, tiny_contract, WIDTH, write_manifest)
-import yaml  # noqa: E402
+    HEIGHT, HORIZON, make_bundle, STEP, WIDTH)
 
 pytestmark = pytest.mark.ros
 
@@ -37,13 +31,6 @@ pytestmark = pytest.mark.ros
 @pytest.fixture
 def bundle(tmp_path: Path, ros_domain: int) -> Path:
     return make_bundle(tmp_path / 'tiny')
-
-
-def ready(me: Robot, features: list[Any]) -> None:
-    """Publish ticks until features come back."""
-    me.until(lambda: features, 'features', between=lambda: me.tick(50))
-    me.spin(0.2)
-    features.clear()
 
 
 def test_features_carry_the_first_cameras_header_and_its_pictures_values(
@@ -256,54 +243,6 @@ def test_slow_inference_keeps_the_newest_and_reports_age_and_missed_deadlines(
         assert float(values['age_p50_ms']) > inference_ms
 
 
-def test_a_bad_bundle_fails_configure_the_node_lives_and_a_retry_works(
-        bundle: Path, tmp_path: Path) -> None:
-    good = (bundle / 'encoder.onnx').read_bytes()
-    (bundle / 'encoder.onnx').write_bytes(good + b'\0')
-    with robot() as me, running('inference', tmp_path, bundle=bundle) as node:
-        assert not me.change('inference', 'configure')
-        assert me.state('inference') == 'unconfigured'
-        assert 'encoder.onnx: SHA-256 is' in node.log and 'Traceback' not in node.log
-        assert not me.change('inference', 'activate')
-        (bundle / 'encoder.onnx').write_bytes(good)
-        assert me.change('inference', 'configure') and me.change('inference', 'activate')
-        features = me.listen(Image, 'inference/features')
-        ready(me, features)
-        assert me.change('inference', 'deactivate')
-        # At rest on purpose: no error, and what was counted stays.
-        resting = me.diagnostics('inference', between=me.tick)
-        assert resting['level'] == '0' and resting['message'] == 'inactive', resting
-        assert me.change('inference', 'activate')
-        ready(me, features)
-        again = me.diagnostics('inference', between=me.tick)
-        assert int(again['periods']) >= int(resting['periods']) >= int(resting['published'])
-        assert int(again['published']) <= int(again['periods'])
-        assert float(again['input_hz.front']) > 5.0
-        for label in ('deactivate', 'cleanup', 'configure', 'activate'):
-            assert me.change('inference', label), label
-        features.clear()
-        ready(me, features)
-        assert node.end() == 0
-
-
-def test_opening_for_long_is_told_before_it_is_done(bundle: Path, tmp_path: Path) -> None:
-    make_bundle(bundle, slow=600)   # seconds to warm up, as engines of a GPU take minutes
-    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
-        told: list[str] = []
-
-        def initialising() -> bool:
-            told.extend(status.message for message in me.seen['/diagnostics']
-                        for status in message.status if status.name == 'inference')
-            return 'INITIALISING: warming up on cpu' in told
-
-        me.until(initialising, 'what is being opened')
-        assert 'active' not in told
-        features = me.listen(Image, 'inference/features')
-        me.until(lambda: features, 'features', between=lambda: me.tick(50))
-        assert me.diagnostics('inference', between=me.tick)['message'] != told[-1]
-        assert node.end() == 0
-
-
 def test_by_clock_the_newest_picture_is_taken_at_each_tick(bundle: Path, tmp_path: Path) -> None:
     """Pictures at 100 Hz from the first camera; the control clock has 20 Hz."""
     with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
@@ -331,109 +270,6 @@ def test_by_clock_the_newest_picture_is_taken_at_each_tick(bundle: Path, tmp_pat
     with robot() as me, running('inference', tmp_path, bundle=bundle, trigger='timer') as node:
         assert not me.change('inference', 'configure')
         assert "parameter trigger is 'timer', must be one of image, rate" in node.log
-
-
-def test_the_networks_keep_to_their_cores(bundle: Path, tmp_path: Path) -> None:
-    mine = max(os.sched_getaffinity(0))
-    if os.sched_getaffinity(0) == {mine}:
-        pytest.skip('this machine has one core: every thread is bound to it')
-    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True,
-                                cores=f"'{mine}'") as node:
-        features = me.listen(Image, 'inference/features')
-        ready(me, features)
-        found = {int(task.name): (task / 'status').read_text().partition(
-            'Cpus_allowed_list:')[2].split()[0]
-            for task in Path(f'/proc/{node.process.pid}/task').iterdir()}
-        bound = [task for task, cores in found.items() if cores == str(mine)]
-        # The worker alone; callbacks and middleware run where there is room.
-        assert len(bound) == 1 and bound != [node.process.pid], found
-    with robot() as me, running('inference', tmp_path, bundle=bundle, cores="'0,9999'") as node:
-        assert not me.change('inference', 'configure')
-        assert "parameter cores is '0,9999', must be numbers of cores" in node.log
-
-
-def swap(me: Robot, between: Any) -> Any:
-    """Ask for the next bundle while pictures go on; the service's answer."""
-    client = me.client(Trigger, 'inference/swap', between)
-    answer = client.call_async(Trigger.Request())
-    me.until(answer.done, 'the answer of swap', between=between)
-    return answer.result()
-
-
-def set_next(me: Robot, path: Path) -> None:
-    answer = me.call(SetParameters, 'inference/set_parameters', SetParameters.Request(
-        parameters=[Parameter('next_bundle', value=str(path)).to_parameter_msg()]))
-    assert answer.results[0].successful, answer.results[0].reason
-
-
-def test_the_next_bundle_takes_over_between_two_pictures(bundle: Path, tmp_path: Path) -> None:
-    other = make_bundle(tmp_path / 'other')
-    write_manifest(other, tiny_contract(), name='other')
-    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
-        features = me.listen(Image, 'inference/features')
-        info = me.listen(String, 'inference/model_info', latched=True)
-        ready(me, features)
-        set_next(me, other)
-        before = me.diagnostics('inference', between=me.tick)
-        sent = [me.tick(60) for _ in range(5)]
-        answer = swap(me, lambda: sent.append(me.tick(60)))
-        assert answer.success, answer.message
-        assert answer.message.startswith('other (')
-        sent += [me.tick(60) for _ in range(10)]
-        me.until(lambda: json_of(info)['name'] == 'other', 'the new model_info')
-        # Neither the old bundle nor the new one lets a picture wait for the other.
-        answered = [stamp_ns(message.header.stamp) for message in features]
-        assert answered == sorted(set(answered))
-        assert len(set(answered) & set(sent)) >= 0.7 * len(sent)
-        values = me.diagnostics('inference', between=me.tick)
-        # None is missed for the swap; this machine may be too busy for one of 50 ms or two.
-        missed = int(values['missed_deadlines']) - int(before['missed_deadlines'])
-        assert missed <= 2, (before, values)
-        assert values['model'] == 'other'
-        assert values['model_hash'] in answer.message
-        assert node.end() == 0, node.log
-
-
-def test_a_bundle_that_does_not_fit_leaves_the_running_one_alone(
-        bundle: Path, tmp_path: Path) -> None:
-    broken = make_bundle(tmp_path / 'broken')
-    (broken / 'encoder.onnx').write_bytes(b'nothing')
-    data = contract_data()
-    data['action'][0]['names'] = ['linear.y', 'angular.z']
-    data['limits']['action']['linear.y'] = data['limits']['action'].pop('linear.x')
-    foreign = make_bundle(tmp_path / 'foreign', parse_contract(data, 'foreign.yaml'))
-    data = contract_data()
-    data['cameras']['wrist']['topic'] = 'camera/hand/image_raw'
-    elsewhere = make_bundle(tmp_path / 'elsewhere', parse_contract(data, 'elsewhere.yaml'))
-    smaller = make_bundle(tmp_path / 'smaller')
-    write_manifest(smaller, tiny_contract(), world_model=None, decoder=None)
-    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
-        features = me.listen(Image, 'inference/features')
-        ready(me, features)
-        for path, reason in ((broken, 'SHA-256'), (smaller, 'networks'),
-                             (foreign, 'linear.y'), (elsewhere, 'camera/hand/image_raw'),
-                             (tmp_path / 'absent', 'no such bundle directory')):
-            set_next(me, path)
-            answer = swap(me, me.tick)
-            assert not answer.success
-            assert reason in answer.message
-        features.clear()
-        assert me.diagnostics('inference', between=me.tick)['model'] == 'tiny'
-        assert features
-    with robot() as me, running('inference', tmp_path, bundle=bundle):
-        answer = swap(me, lambda: me.spin(0.05))
-        assert (answer.success, answer.message) == (False, 'no bundle runs: configure the node')
-
-
-def test_another_robots_contract_is_refused_by_name(bundle: Path, tmp_path: Path) -> None:
-    data = contract_data()
-    data['state'][0]['names'].append('thumb')
-    path = tmp_path / 'seven.yaml'
-    path.write_text(yaml.safe_dump(data))
-    with robot() as me, running('inference', tmp_path, bundle=bundle, contract=path) as node:
-        assert not me.change('inference', 'configure')
-        assert 'has thumb in addition' in node.log and str(path) in node.log
-        assert node.alive()
 
 
 def test_an_inactive_node_publishes_nothing(bundle: Path, tmp_path: Path) -> None:
@@ -496,12 +332,3 @@ def test_the_parameter_file_is_read_by_the_node_in_any_namespace(
     finally:
         process.kill()
         process.wait()
-
-
-def test_no_world_model_means_features_alone(bundle: Path, tmp_path: Path) -> None:
-    write_manifest(bundle, tiny_contract(), world_model=None, head=None, colours=None)
-    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
-        features = me.listen(Image, 'inference/features')
-        info = me.listen(String, 'inference/model_info', latched=True)
-        ready(me, features)
-        assert list(json_of(info)['outputs']) == ['features']

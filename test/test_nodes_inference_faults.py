@@ -17,7 +17,8 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from geometry_msgs.msg import TwistStamped  # noqa: E402, I100
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from node_harness import json_of, PERIOD_S, Robot, robot, running, time_of  # noqa: E402, I100
+import node_harness  # noqa: E402, I100
+from node_harness import json_of, PERIOD_S, Robot, robot, running, time_of  # noqa: E402
 import numpy as np  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
@@ -39,9 +40,7 @@ def bundle(tmp_path: Path, ros_domain: int) -> Path:
 def ready(me: Robot) -> list[Any]:
     """Publish ticks until features come; gives the emptied list of them."""
     features = me.listen(Image, 'inference/features')
-    me.until(lambda: features, 'features', between=lambda: me.tick(50))
-    me.spin(0.2)
-    features.clear()
+    node_harness.ready(me, features)
     return features
 
 

@@ -60,10 +60,12 @@ class Scene:
         self.me.spin(max(0.0, PERIOD_S - (time.monotonic() - began)))
         return stamp
 
-    def tell(self, encoder: str = '') -> Any:
+    def tell(self, encoder: str = '', publisher: Any = None, **also: str) -> Any:
         """Publish model_info as inference does, of this or another encoder; give the publisher."""
-        publisher = self.me.node.create_publisher(String, 'inference/model_info', LATCHED_QOS)
-        publisher.publish(String(data=json.dumps({'encoder_sha256': encoder or self.encoder})))
+        publisher = publisher or self.me.node.create_publisher(
+            String, 'inference/model_info', LATCHED_QOS)
+        publisher.publish(String(data=json.dumps(
+            {'encoder_sha256': encoder or self.encoder, **also})))
         return publisher
 
     def forget(self, publisher: Any) -> None:
@@ -350,6 +352,21 @@ def test_a_policy_that_moves_goes_on_only_while_somebody_vouches_for_the_encoder
     for _ in range(30):
         scene.tick()
     assert json_of(scene.status)['state'] == 'enabled'   # the first one of all is still there
+
+
+def test_a_node_that_tells_twice_does_not_vouch_for_another(
+        tmp_path: Path, ros_domain: int) -> None:
+    with playing(tmp_path) as scene:
+        one = scene.tell(instance='one')
+        scene.enabled()
+        assert scene.me.enable(False).success
+        other = scene.me.node.create_publisher(String, 'inference/model_info', LATCHED_QOS)
+        scene.refused('1 of 2 publishers')
+        scene.tell(publisher=one, instance='one')    # as after a swap
+        scene.refused('1 of 2 publishers')
+        assert 'not enabled: 1 of 2 publishers' in scene.process.log
+        scene.tell(publisher=other, instance='other')
+        scene.enabled()
 
 
 def test_features_without_a_known_encoder_halt_a_policy_that_moves(

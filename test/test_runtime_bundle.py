@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import json
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +18,7 @@ from ssl_vla_ros.contract import parse_contract
 from ssl_vla_ros.errors import BundleError
 from ssl_vla_ros.preprocess import resize
 from ssl_vla_ros.runtime.bundle import InferenceError, load_bundle
+from ssl_vla_ros.runtime.pictures import SharedPictures
 from tiny_bundle import (
     CHUNK, CONTEXT, contract_data, GAIN, HEIGHT, HISTORY, HORIZON, make_bundle, STEP,
     tiny_contract, WIDTH, write_manifest)
@@ -68,6 +71,38 @@ def test_preprocessing_is_the_shared_resize_in_the_manifests_camera_order(
     np.testing.assert_array_equal(prepared[1], resize(front, HEIGHT, WIDTH))
     with pytest.raises(ValueError, match='wrist'):
         bundle.prepare({'front': front})
+
+
+def test_bundles_that_look_at_one_tick_share_its_small_pictures(
+        directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / 'other'
+    shutil.copytree(directory, other)
+    edit(other, lambda data: data['encoder'].update(cameras=['wrist', 'front']))
+    bundles = load_bundle(directory), load_bundle(other)
+    rng = np.random.default_rng(2)
+    pictures = {name: rng.integers(0, 255, (48, 64, 3)).astype(np.uint8)
+                for name in ('front', 'wrist')}
+    alone = [bundle.prepare(pictures) for bundle in bundles]
+
+    resized = Counter[tuple[int, int]]()
+
+    def counted(image: np.ndarray, height: int, width: int) -> np.ndarray:
+        resized[height, width] += 1
+        return resize(image, height, width)
+
+    monkeypatch.setattr('ssl_vla_ros.runtime.pictures.resize', counted)
+    tick = SharedPictures(pictures)
+    together = [bundle.prepare(tick) for bundle in bundles]
+    for one, both in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, both)
+    np.testing.assert_array_equal(bundles[0].encode(together[0]), bundles[0].encode(alone[0]))
+    assert resized == {(HEIGHT, WIDTH): 2}    # once for each camera, not for each bundle
+    assert bundles[0].prepare(tick) is together[0]
+    assert tick.sized(('front',), 5, 7).shape == (1, 5, 7, 3) and resized[5, 7] == 1
+    with pytest.raises(ValueError, match='read-only'):
+        together[0][:] = 0
+    with pytest.raises(ValueError, match="no picture of camera 'side'"):
+        tick.sized(('front', 'side'), 5, 7)
 
 
 def test_an_altered_file_is_refused_by_name(directory: Path) -> None:

@@ -105,3 +105,18 @@ def test_a_silence_that_is_filled_by_losses_is_no_jump_and_all_of_it_is_missed()
             deadlines.publish(stamp)
         assert (deadlines.missed, deadlines.jumps) == (missed, jumps), lost
         assert deadlines.periods == 4 + missed
+
+
+@pytest.mark.parametrize('passed_s, missed, silent, jumps', [
+    (4.15, 20, 62, 0),       # its clock went as ours did: it was slow, and nothing of it arrived
+    (0.5, 0, 0, 1), (3600.0, 0, 0, 1), (None, 0, 0, 1)])
+def test_a_slow_source_whose_inputs_were_lost_has_not_jumped(
+        passed_s: float | None, missed: int, silent: int, jumps: int) -> None:
+    deadlines = DeadlineCounter(0.05)
+    deadlines.observe(10**9, now_s=100.0)
+    deadlines.publish(10**9)
+    stamp = 10**9 + 83 * PERIOD
+    deadlines.observe(stamp, 20, None if passed_s is None else 100.0 + passed_s)
+    deadlines.publish(stamp)
+    assert (deadlines.missed, deadlines.silent, deadlines.jumps) == (missed, silent, jumps)
+    assert deadlines.periods == 2 + missed

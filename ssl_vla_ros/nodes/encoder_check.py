@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from ssl_vla_ros.nodes.policy_report import foreign_encoder
+from ssl_vla_ros.nodes.policy_report import foreign_encoder, instance_of
 from ssl_vla_ros.runtime.manifest import Manifest
 from std_msgs.msg import String
 
@@ -50,7 +50,8 @@ class EncoderCheck:
         self._manifest = manifest
         self._on_foreign = on_foreign
         self._publishers: set[bytes] = set()
-        self._told = 0
+        #: Who has told: a node tells again after a swap, and must not count for another.
+        self._told: set[str] = set()
         self._foreign = ''
         #: Somebody told who was not known to be there: a look is due.
         self._surprised = False
@@ -63,10 +64,10 @@ class EncoderCheck:
             return self._foreign
         if self._surprised or not self._told:
             return _UNKNOWN
-        if self._told < len(self._publishers):
-            return (f'{self._told} of {len(self._publishers)} publishers of {_TOPIC} have told '
-                    'their encoder: one may have been killed, which the middleware takes a while '
-                    'to notice; try again, or stop the one too many')
+        if len(self._told) < len(self._publishers):
+            return (f'{len(self._told)} of {len(self._publishers)} publishers of {_TOPIC} have '
+                    'told their encoder: one may have been killed, which the middleware takes a '
+                    'while to notice; try again, or stop the one too many')
         return ''
 
     def recheck(self) -> str:
@@ -76,7 +77,7 @@ class EncoderCheck:
         # A foreign encoder may have been swapped for the right one by the same publisher.
         if changed or self._foreign:
             self._node.destroy_subscription(self._subscription)
-            self._publishers, self._told = present, 0
+            self._publishers, self._told = present, set()
             self._surprised = False
             if changed:
                 self._foreign = ''
@@ -98,7 +99,8 @@ class EncoderCheck:
     def _on_info(self, message: Any) -> None:
         if not self._told:
             self._foreign = ''      # of before the subscription; this says what is now
-        self._told += 1
+        # Whoever does not say who it is counts as somebody new.
+        self._told.add(instance_of(message.data) or f'message {len(self._told)}')
         self._surprised = self._surprised or self._present() != self._publishers
         foreign = foreign_encoder(message.data, self._manifest)
         if foreign:

@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -70,6 +71,8 @@ class InferenceNode(ManagedNode):
         self.declare('surprise_window', 20, 'ticks over which usual change is averaged',
                      fixed=True, low=1, high=10000)
         self._info = JsonPublisher(self, '~/model_info')
+        #: Tells this node from another of its name, to whoever hears model_info.
+        self._instance = uuid4().hex
         self._diagnostics = Diagnostics(self)
         #: What runs, replaced as one: a frame never sees half of a swap.
         self._model: tuple[Bundle, WorldTracker | None] | None = None
@@ -138,7 +141,8 @@ class InferenceNode(ManagedNode):
     def _tell(self, bundle: Bundle) -> None:
         """Say what runs before its first features, so that nobody takes them for another's."""
         self._told = bundle
-        self._info.publish(self._report.model_info(bundle, list(self._outputs)))
+        self._info.publish({'instance': self._instance} | self._report.model_info(
+            bundle, list(self._outputs)))
 
     def _subscribe(self, camera: Camera) -> None:
         subscription = self.create_subscription(

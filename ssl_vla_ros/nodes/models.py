@@ -13,13 +13,24 @@ import time
 from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.nodes.common import Diagnostics, ManagedNode
+from ssl_vla_ros.nodes.priority import HIGHEST, prefer_process, stepped_back
 from ssl_vla_ros.runtime.bundle import Bundle, load_bundle
 
 _TELL_S = 1.0
 
 
 def declare_model(node: ManagedNode) -> None:
-    """Declare ``contract``, ``bundle``, ``backend``, ``threads`` and ``cores``."""
+    """
+    Declare ``contract``, ``bundle``, ``backend``, ``threads``, ``cores`` and ``thread_priority``.
+
+    The last takes effect at once, for the whole process: of several nodes, the highest holds.
+
+    Raises
+    ------
+    ConfigError
+        If this user may not have that priority.
+
+    """
     node.declare('contract', '', 'robot contract file; empty: the one inside the bundle',
                  fixed=True)
     node.declare('bundle', '', 'directory of the exported bundle', read_only=True)
@@ -27,6 +38,9 @@ def declare_model(node: ManagedNode) -> None:
     node.declare('threads', 1, 'CPU threads of one network', fixed=True, low=1, high=256)
     node.declare('cores', '', 'CPU cores that the networks run on, such as 2,3; empty: any',
                  fixed=True)
+    node.declare('thread_priority', 0, 'real-time priority (SCHED_FIFO) of all threads of the '
+                 "process; 0: the system's usual scheduling", read_only=True, low=0, high=HIGHEST)
+    prefer_process(node.value('thread_priority'))
 
 
 def wanted_cores(node: ManagedNode) -> tuple[int, ...]:
@@ -128,7 +142,8 @@ def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '', tol
         raise BundleError("parameter bundle is empty; set it to a bundle's directory "
                           '(-p bundle:=models/NAME)')
     contract = load_contract(node.value('contract')) if node.value('contract') else None
-    with Initialising(node) if told else nullcontext(lambda _: None) as progress:
+    with (stepped_back(),
+          Initialising(node) if told else nullcontext(lambda _: None) as progress):
         bundle = load_bundle(directory, backend=node.value('backend'),
                              threads=node.value('threads'), robot=contract, parts=parts,
                              cores=wanted_cores(node), progress=progress)

@@ -177,6 +177,8 @@ class PolicyNode(ManagedNode):
     def _on_enable(self, request: Any, response: Any) -> Any:
         with self._lock:
             refusal = self._enable() if request.data else ''
+            if refusal:
+                self.get_logger().warning(f'not enabled: {refusal}')
             if not request.data:
                 if self._latch.enabled and self._output is not None:
                     self._output.stop()
@@ -198,7 +200,10 @@ class PolicyNode(ManagedNode):
         state.poll()
         watchdog.feed(_TICK)  # it waits for a command only from now on
         if silent := watchdog.silent():
-            return f'no fresh input on {", ".join(silent)}; start what publishes it'
+            return (f'no fresh input on {", ".join(silent)}; start what publishes it'
+                    + ('. The features are those of inference in this process: is it active, and '
+                       'what do its diagnostics say?' if self._joined and 'features' in silent
+                       else ''))
         now = self.get_clock().now().nanoseconds
         try:
             self._refuse_stale(state.newest_ns())

@@ -54,6 +54,14 @@ class PolicyReport:
         self._diagnostics.publish(report, errors=errors, summary=latch.state)
 
 
+def instance_of(model_info: str) -> str:
+    """Name the node that told this; '' if it does not say."""
+    try:
+        return str(json.loads(model_info)['instance'])
+    except (ValueError, KeyError, TypeError):
+        return ''
+
+
 def foreign_encoder(model_info: str, manifest: Manifest) -> str:
     """Why the inference node's features are not those the head was trained on; '' if they are."""
     try:

@@ -14,8 +14,10 @@ import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
 from ssl_vla_ros.messages.images import fill_image
-from ssl_vla_ros.runtime.bundle import Bundle, Floats, Pictures
+from ssl_vla_ros.nodes.priority import step_back
+from ssl_vla_ros.runtime.bundle import Bundle, Floats
 from ssl_vla_ros.runtime.film import FilmStrip
+from ssl_vla_ros.runtime.pictures import Pictures
 
 #: Topics, the network that each needs, and what it shows.
 WATCHED = {
@@ -91,6 +93,7 @@ class Watching:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        step_back()
         while True:
             with self._condition:
                 while self._next is None and not self._closed:

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.contract import Contract, require_compatible
 from ssl_vla_ros.errors import BundleError, ContractError
-from ssl_vla_ros.preprocess import resize
 from ssl_vla_ros.runtime.backend import BACKENDS, open_session
 from ssl_vla_ros.runtime.manifest import Manifest, PARTS, read_manifest, verify_files
+from ssl_vla_ros.runtime.pictures import Pictures, SharedPictures
 
 _ELEMENT = {'uint8': 'tensor(uint8)', 'float32': 'tensor(float)'}
 
 Floats = NDArray[np.float32]
-Pictures = NDArray[np.uint8]
 #: Name, element type and shape after the batch dimension.
 _Port = tuple[str, str, tuple[int, ...]]
 
@@ -221,9 +220,12 @@ class Bundle:
                 raise BundleError(f'{network.file}: the {part} does not run: {error}; export the '
                                   'bundle again') from error
 
-    def prepare(self, pictures: Mapping[str, Pictures]) -> Pictures:
+    def prepare(self, pictures: Mapping[str, Pictures] | SharedPictures) -> Pictures:
         """
         Bring rgb8 pictures of any size to the encoder's (cameras, height, width, 3).
+
+        Several bundles that look at one tick share the work if they are given the same
+        ``SharedPictures``; what they get is read-only.
 
         Raises
         ------
@@ -232,12 +234,8 @@ class Bundle:
 
         """
         encoder = self.manifest.encoder
-        prepared = np.empty((len(encoder.cameras), encoder.height, encoder.width, 3), np.uint8)
-        for index, camera in enumerate(encoder.cameras):
-            if camera not in pictures:
-                raise ValueError(f'no picture of camera {camera!r} (got {list(pictures)})')
-            prepared[index] = resize(pictures[camera], encoder.height, encoder.width)
-        return prepared
+        tick = pictures if isinstance(pictures, SharedPictures) else SharedPictures(pictures)
+        return tick.sized(encoder.cameras, encoder.height, encoder.width)
 
     def encode(self, images: Pictures) -> Floats:
         """Features (tokens, dim) of pictures (cameras, height, width, 3)."""

@@ -8,10 +8,9 @@ from collections import deque
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from ssl_vla_ros.runtime.history import JUMP_S
+from ssl_vla_ros.runtime.pictures import Pictures
 
-Pictures = NDArray[np.uint8]
 #: Dark line between pictures, pixels.
 _GAP = 1
 

@@ -141,7 +141,7 @@ class Mailbox:
                 return False
             received_s = self._clock()
             tick_ns = self._tick_ns(received_s) if self._by_clock else stamp_ns
-            self.deadlines.observe(tick_ns, self._lost)
+            self.deadlines.observe(tick_ns, self._lost, received_s)
             self._lost = 0
             # Kept until a set is taken: a jump must not vanish with a picture that was dropped.
             self._jumped = self._jumped or verdict == 'jump'

@@ -201,7 +201,8 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         data = json.loads(raw)
     except ValueError as error:
-        raise BundleError(f'{path}: not valid JSON ({error}); export the bundle again') from error
+        raise BundleError(f'{path}: not valid JSON ({error}): it was altered or copied in part; '
+                          'copy the bundle again') from error
     root = _Table(data, path, '')
     version = root.get('schema_version')
     if version != SCHEMA_VERSION:

@@ -67,8 +67,9 @@ class DeadlineCounter:
 
     Periods are numbered from the first stamp seen. One without any input counts as missed if the
     input was lost on the way; if the source gave none, it is counted as silent. A jump of the
-    stamps by more than ``jump_s``, back or forth, is a stopped or restarted source, unless what
-    was lost fills the time: numbering begins again, and the time between is a counted jump.
+    stamps by more than ``jump_s``, back or forth, is a stopped or restarted source, unless inputs
+    were lost in that time, and as much of it really passed, or they fill it: numbering begins
+    again, and the time between is a counted jump.
 
     Parameters
     ----------
@@ -90,6 +91,7 @@ class DeadlineCounter:
         self._lock = threading.Lock()
         self._origin_ns: int | None = None
         self._newest_ns = 0
+        self._newest_s: float | None = None     # when that came, by a clock that never jumps
         self._observed = -1     # number of the newest period with an input
         self._answered = -1     # number of the newest period with an output
         self._flying: deque[int] = deque(maxlen=self._IN_FLIGHT)
@@ -103,7 +105,7 @@ class DeadlineCounter:
         #: Outputs older than one period when they were published.
         self.late = 0
 
-    def observe(self, stamp_ns: int, lost: int = 0) -> None:
+    def observe(self, stamp_ns: int, lost: int = 0, now_s: float | None = None) -> None:
         """
         Note an input that arrived here.
 
@@ -113,10 +115,14 @@ class DeadlineCounter:
             Its header stamp.
         lost
             Inputs that the source sent since the last call and that never arrived.
+        now_s
+            When it arrived, in seconds of a clock that never jumps; None if that is unknown.
 
         """
         with self._lock:
-            if self._origin_ns is not None and self._jumped(stamp_ns, self._lost + lost):
+            passed_s = None if now_s is None or self._newest_s is None else now_s - self._newest_s
+            if self._origin_ns is not None and self._jumped(
+                    stamp_ns, self._lost + lost, passed_s):
                 self._origin_ns = None
                 self.jumps += 1
             if self._origin_ns is None:
@@ -133,14 +139,17 @@ class DeadlineCounter:
                 self.silent += skipped - missing
                 self._lost = 0
                 self._observed = number
-                self._newest_ns = stamp_ns
+                self._newest_ns, self._newest_s = stamp_ns, now_s
                 self._flying.append(number)
 
-    def _jumped(self, stamp_ns: int, lost: int) -> bool:
+    def _jumped(self, stamp_ns: int, lost: int, passed_s: float | None) -> bool:
         step = stamp_ns - self._newest_ns
         # A source that sent all the while has not jumped: what it sent did not arrive.
         filled = step > 0 and 2.0 * (lost + 1) * self._period_ns >= step
-        return abs(step) > self._jump_ns and not filled
+        # Nor has a slow one, or one that a full queue held up, if its clock went as ours did.
+        lived = lost > 0 and passed_s is not None and (
+            abs(step - passed_s * 1e9) <= 0.1 * step + self._period_ns)
+        return abs(step) > self._jump_ns and not filled and not lived
 
     def publish(self, stamp_ns: int, age_s: float = 0.0) -> None:
         """
