@@ -5,6 +5,7 @@
 # make test          all tests and linters (ARGS='-k contract' chooses)
 # make lint          the linters alone
 # make test-faults   kills the recorder at 50 random moments, and what else takes minutes
+# make test-soak     half an hour of inference and policy with flat memory
 # make test-parity   every loss against the implementations of others
 # make test-conformance  datasets of ours in the real lerobot, which is installed beside (2 GB)
 # make bench         what the nodes cost beside the networks (BUNDLE=models/NAME)
@@ -12,6 +13,7 @@
 # make bench-build   how fast a session becomes a dataset, beside lerobot's own writer
 # make bench-train   steps beside the reference implementations, memory, augmentation, processes
 # make bench-objectives  every objective on the simulated arm's data, three seeds (hours)
+# make bench-infer   latency, deadlines and load of the inference node, beside a plain node
 # make bench-load    how fast clips are read, beside lerobot's loader and plain numpy
 # make install       .venv with the pinned packages; the targets above do this themselves
 # make clean         removes build products and caches; keeps .venv and out/

@@ -44,9 +44,10 @@ OUT = ROOT / 'out' / 'bench'
 #: What is wanted of each figure, on two cores of a server.
 TARGETS = {
     'overhead_p50_ms': ('<=', 1.5), 'end_to_end_p50_ms': ('<=', 5.0),
-    'runtime_overhead_ms': ('<=', 0.3), 'missed_unreported': ('<=', 0),
+    'runtime_overhead_ms': ('<=', 0.3), 'overhead_runtime_fraction': ('<=', 0.1),
+    'missed_unreported': ('==', 0),
     'rate_hz': ('>=', 99.0), 'age_p99_beside_model_ms': ('<', 10.0),
-    'age_p99_vs_plain_node': ('<=', 0.2), 'age_p99_vs_plain_node_usual': ('<=', 0.2),
+    'age_p99_vs_plain_node': ('<=', 0.2), 'age_p99_vs_plain_node_realtime': ('<=', 0.2),
     'slow_model_age_ratio': ('<', 2.0),
     'int8_speedup_r18': ('>=', 2.0), 'int8_probe_delta': ('<=', 0.02),
     'runtime_rss_mb': ('<', 150.0), 'runtime_import_s': ('<', 1.0)}
@@ -163,38 +164,47 @@ def control(models: Models, options: argparse.Namespace) -> Figures:
             'control_rss_growth_mb': seen.rss_mb[1] - seen.rss_mb[0]}
 
 
+def _may_be_real_time() -> bool:
+    """Whether this user's processes may have a real-time priority."""
+    code = f'import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({_PRIORITY}))'
+    return subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
+
+
 def beside_plain(models: Models, options: argparse.Namespace) -> Figures:
     """
     Compare with the plain node, all cores busy with something else; in turns, at each rate.
 
-    Ours runs with a real-time priority, as its documentation tells whoever has a busy machine to,
-    and with the usual scheduling, which is all that the plain node has.
+    Ours runs as it comes, and with a real-time priority, as its documentation advises whoever has
+    a busy machine; the plain node as people start it.
     """
     run = models.run('vit_tiny_patch16_224', 2)
+    real_time = _may_be_real_time()
+    if not real_time:
+        print('  no row in real time: this user may not have a priority (ulimit -r)', flush=True)
     rows: list[Figures] = []
     with load(os.cpu_count() or 1):
         for rate in LOADED_HZ:
             bundle = at_rate(models.bundle(), rate)
-            sides = {
-                'ours': (inference(bundle, thread_priority=_PRIORITY), 'inference/features'),
-                'usual': (inference(bundle), 'inference/features'),
-                'plain': (plain(run), 'plain/features')}
+            sides = {'ours': (inference(bundle), 'inference/features')} | ({
+                'realtime': (inference(bundle, thread_priority=_PRIORITY), 'inference/features'),
+            } if real_time else {}) | {'plain': (plain(run), 'plain/features')}
             seen: dict[str, list[Figures]] = {side: [] for side in sides}
             for _ in range(options.turns):
                 for side, (command, topic) in sides.items():
                     seen[side].append(measure(command, rate, options.seconds, topic,
-                                              models.folder / 'plain.log').figures())
-                    print(f'  {side:<6}{_row({"sent_hz": rate, **seen[side][-1]})}', flush=True)
+                                              models.folder / f'{side}.log').figures())
+                    print(f'  {side:<9}{_row({"sent_hz": rate, **seen[side][-1]})}', flush=True)
+            told = ('age_p50_ms', 'age_p99_ms', 'rate_hz', 'missed_deadlines', 'unreported')
             rows.append({'sent_hz': rate, **{
                 f'{side}_{key}': [row[key] for row in kept] for side, kept in seen.items()
-                for key in ('age_p50_ms', 'age_p99_ms', 'rate_hz', 'missed_deadlines',
-                            'unreported')}})
-            for side in ('ours', 'usual'):
+                for key in told[:3 if side == 'plain' else None]}})   # it reports nothing
+            for side in set(sides) - {'plain'}:
                 rows[-1][f'{side}_ratios'] = np.divide(
                     rows[-1][f'{side}_age_p99_ms'], rows[-1]['plain_age_p99_ms']).tolist()
     headline = next(row for row in rows if row['sent_hz'] == HEADLINE_HZ)
     return {'age_p99_vs_plain_node': float(np.median(headline['ours_ratios'])),
-            'age_p99_vs_plain_node_usual': float(np.median(headline['usual_ratios'])),
+            'age_p99_vs_plain_node_realtime': float(np.median(
+                headline['realtime_ratios'])) if real_time else None,
             'beside_plain': rows}
 
 
@@ -298,7 +308,7 @@ def main() -> None:
             path.write_text(json.dumps(figures, indent=1, default=float))
             print(f'  {time.monotonic() - began:.0f} s', flush=True)
     for name, (sign, wanted) in TARGETS.items():
-        if name in figures:
+        if figures.get(name) is not None:
             print(f'{name:<28}{figures[name]:>10.4g}   wanted {sign} {wanted:g}')
     print(f'\nAll of it: {path}')
 

@@ -92,9 +92,9 @@ def inference(bundle: Path, **parameters: Any) -> list[str]:
 
 
 def plain(run: Path) -> list[str]:
-    """Give the command of the plain node."""
-    return [sys.executable, str(ROOT / 'bench' / 'plain_node.py'), '--run', str(run), '--topic',
-            TOPIC]
+    """Give the command of the plain node, with the threads that torch takes by itself."""
+    return ['env', '-u', 'OMP_NUM_THREADS', sys.executable, str(ROOT / 'bench' / 'plain_node.py'),
+            '--run', str(run), '--topic', TOPIC]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument, GroupAction, OpaqueFunction, SetEnvironmentVariable)
@@ -17,6 +19,12 @@ def _node(context: LaunchContext) -> list[Node]:
     """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
     given = {name: LaunchConfiguration(name).perform(context)
              for name in ('bundle', 'contract', 'backend', 'image')}
+    priority = LaunchConfiguration('thread_priority').perform(context)
+    package = FindPackageShare('ssl_vla_ros').perform(context)
+    own_file = LaunchConfiguration('params_file').perform(context)
+    if not given['bundle'] and Path(own_file) == Path(package) / 'config' / 'inference.yaml':
+        # Nobody has named a bundle in any way: the one that comes along.
+        given['bundle'] = str(Path(package) / 'models' / 'sim_ur5e')
     return [Node(
         package='ssl_vla_ros', executable='inference', name='inference', output='screen',
         parameters=[LaunchConfiguration('params_file'), {
@@ -24,6 +32,8 @@ def _node(context: LaunchContext) -> list[Node]:
             'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
             **{name: ParameterValue(value, value_type=str)
                for name, value in given.items() if value},
+            **({'thread_priority': ParameterValue(priority, value_type=int)}
+               if priority else {}),
         }],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0)]
@@ -51,10 +61,9 @@ def generate_launch_description() -> LaunchDescription:
             'use_respawn', default_value='false', choices=['true', 'false'],
             description='Start the node again when it ends'),
         DeclareLaunchArgument(
-            'bundle', default_value=PathJoinSubstitution(
-                [FindPackageShare('ssl_vla_ros'), 'models', 'sim_ur5e']),
-            description='Model bundle: a folder with manifest.json; the one that comes along is '
-                        'of the simulated arm'),
+            'bundle', default_value='',
+            description='Model bundle: a folder with manifest.json; empty: as in params_file, and '
+                        'without one of your own that of the simulated arm, which comes along'),
         DeclareLaunchArgument(
             'image', default_value='',
             description='Topic that every camera of the bundle takes its pictures from, to try a '
@@ -66,6 +75,10 @@ def generate_launch_description() -> LaunchDescription:
             'backend', default_value='',
             choices=['', 'auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'],
             description='What runs the networks; empty: as in params_file'),
+        DeclareLaunchArgument(
+            'thread_priority', default_value='',
+            description='Real-time priority (SCHED_FIFO, 1 to 98) of the process, for a busy '
+                        'machine; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.

@@ -17,6 +17,7 @@ def _node(context: LaunchContext) -> list[Node]:
     """Return the node; an argument that was not given leaves its parameter to ``params_file``."""
     given = {name: LaunchConfiguration(name).perform(context)
              for name in ('bundle', 'contract', 'backend')}
+    priority = LaunchConfiguration('thread_priority').perform(context)
     joined = LaunchConfiguration('with_inference').perform(context) == 'true'
     # Two nodes have no one name, and each takes its own part of the files.
     program = {'executable': 'inference_policy'} if joined else {
@@ -30,6 +31,8 @@ def _node(context: LaunchContext) -> list[Node]:
             'autostart': ParameterValue(LaunchConfiguration('autostart'), value_type=bool),
             **{name: ParameterValue(value, value_type=str)
                for name, value in given.items() if value},
+            **({'thread_priority': ParameterValue(priority, value_type=int)}
+               if priority else {}),
         }],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         respawn=LaunchConfiguration('use_respawn'), respawn_delay=2.0)]
@@ -72,6 +75,10 @@ def generate_launch_description() -> LaunchDescription:
             'backend', default_value='',
             choices=['', 'auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'],
             description='What runs the networks; empty: as in params_file'),
+        DeclareLaunchArgument(
+            'thread_priority', default_value='',
+            description='Real-time priority (SCHED_FIFO, 1 to 98) of the process, for a busy '
+                        'machine; empty: as in params_file'),
     ]
     # The node starts itself (its parameter "autostart"): unlike lifecycle events sent from here,
     # that also holds for a node that was respawned.

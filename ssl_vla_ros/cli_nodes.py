@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_vla_ros.cli_text import AddCommand
-from ssl_vla_ros.errors import MissingDependencyError
+from ssl_vla_ros.errors import ConfigError, MissingDependencyError
 
 
 def add_node_commands(command: AddCommand, groups: Any) -> None:
@@ -26,9 +26,10 @@ def add_node_commands(command: AddCommand, groups: Any) -> None:
                             ('act', _act, 'run the policy node, disabled until it is enabled')):
         part = command(groups, name, run, text)
         part.add_argument('--bundle', type=Path, required=name == 'act', help=(
-            '' if name == 'act' else 'default: the one that comes along, of the simulated arm'))
+            '' if name == 'act' else 'default: that of --params-file, else the one that comes '
+            'along, of the simulated arm'))
         part.add_argument('--contract', type=Path, help='robot; default: the one in the bundle')
-        part.add_argument('--backend', default='auto',
+        part.add_argument('--backend', help='default: auto, or as in --params-file',
                           choices=['auto', 'cpu', 'cuda', 'tensorrt', 'tensorrt_native'])
         if name == 'infer':
             part.add_argument('--image', default='', help='topic that every camera of the bundle '
@@ -42,11 +43,15 @@ def add_node_commands(command: AddCommand, groups: Any) -> None:
 def _add_options(part: argparse.ArgumentParser) -> None:
     part.add_argument('--namespace', default='', help='of the robot: topics are relative to it')
     part.add_argument('--use-sim-time', action='store_true', help='take the time from /clock')
+    part.add_argument('--params-file', type=Path, help='parameters of the node, as those in '
+                      'config/; what is given here wins')
+    part.add_argument('-p', '--param', action='append', default=[], metavar='NAME:=VALUE',
+                      help='any parameter of the node, as often as needed; wins over all others')
 
 
 def _run_node(node: str, parameters: dict[str, object], options: argparse.Namespace) -> int:
     """Become one of this package's nodes, with the Fast DDS profile that pictures need."""
-    from ssl_vla_ros.places import share
+    from ssl_vla_ros.places import own_file, share
     from ssl_vla_ros.demo.processes import node_command
     if importlib.util.find_spec('rclpy') is None:
         raise MissingDependencyError(
@@ -55,8 +60,21 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
     environment = dict(os.environ)
     environment.setdefault(
         'FASTRTPS_DEFAULT_PROFILES_FILE', str(share('config/fastdds_large_image.xml')))
-    command = node_command(node, {**parameters, 'autostart': True, 'exit_on_failure': True,
-                                  'use_sim_time': options.use_sim_time})
+    command = node_command(node, {
+        **parameters, 'autostart': True, 'exit_on_failure': True,
+        **({'use_sim_time': True} if options.use_sim_time else {})})
+    if options.params_file:
+        file = own_file(options.params_file)
+        if not file.is_file():
+            raise ConfigError(f'--params-file {options.params_file}: no such file; those of the '
+                              'package are config/NODE.yaml')
+        # The first, so that whatever else is given wins.
+        place = command.index('--ros-args') + 1
+        command[place:place] = ['--params-file', str(file.resolve())]
+    for told in options.param:
+        if not all(told.partition(':=')):
+            raise ConfigError(f'--param {told!r} must be NAME:=VALUE, such as threads:=2')
+        command += ['-p', told]
     if options.namespace:
         command += ['-r', f'__ns:=/{options.namespace.strip("/")}']
     # The node takes this process's place: signals and exit status are its own.
@@ -70,13 +88,16 @@ def _record(options: argparse.Namespace) -> int:
     load_contract(contract)  # a mistake is told before anything starts
     return _run_node('recorder', {
         'contract': contract.resolve(), 'session_dir': options.session.resolve(),
-        'task': options.task}, options)
+        **({'task': options.task} if options.task else {})}, options)
 
 
 def _infer(options: argparse.Namespace) -> int:
     from ssl_vla_ros.places import share
-    options.bundle = options.bundle or share('models/sim_ur5e')
-    return _run_bundle_node('inference', options, {'image': options.image})
+    told = options.params_file or any(item.startswith('bundle:=') for item in options.param)
+    if not options.bundle and not told:
+        options.bundle = share('models/sim_ur5e')
+    return _run_bundle_node(
+        'inference', options, {'image': options.image} if options.image else {})
 
 
 def _act(options: argparse.Namespace) -> int:
@@ -88,9 +109,12 @@ def _run_bundle_node(node: str, options: argparse.Namespace,
                      more: Mapping[str, object] | None = None) -> int:
     from ssl_vla_ros.places import own_file
     from ssl_vla_ros.runtime.manifest import read_manifest
-    read_manifest(options.bundle)
-    parameters: dict[str, object] = {
-        'bundle': options.bundle.resolve(), 'backend': options.backend, **(more or {})}
+    parameters: dict[str, object] = dict(more or {})
+    if options.bundle:
+        read_manifest(options.bundle)
+        parameters['bundle'] = options.bundle.resolve()
+    if options.backend:
+        parameters['backend'] = options.backend
     if options.contract:
         parameters['contract'] = own_file(options.contract).resolve()
     return _run_node(node, parameters, options)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from functools import partial
+import hashlib
 import json
 from pathlib import Path
 import shutil
@@ -18,7 +19,9 @@ from ssl_vla_ros.bundle.parity import check_parity, run_torch
 from ssl_vla_ros.dataset.lerobot_v3 import Dataset
 from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.runtime.bundle import load_bundle
-from ssl_vla_ros.runtime.parity import ALLOWED
+from ssl_vla_ros.runtime.parity import (
+    ALLOWED, read_reference, REFERENCE_NAME, write_reference)
+from ssl_vla_ros.runtime.verify import verify_bundle
 from ssl_vla_ros.training.runs import Run
 from ssl_vla_ros.training.train import train
 from tiny_training import small_config, write_toy
@@ -142,10 +145,17 @@ def test_the_manifest_says_where_it_comes_from(runs: Runs, bundle: Path) -> None
     assert manifest['contract_digest'] == runs.dataset.contract.digest()
     assert manifest['config_digest'] == runs.encoder.info['config_digest']
     kind = {'precision': 'fp32', 'opset': 18}
+    encoder, world_model, head = (
+        {key: run.info[key] for key in ('git_commit', 'dataset_digest', 'config_digest')}
+        for run in (runs.encoder, runs.world_model, runs.head))
+    assert manifest['encoder'].items() >= encoder.items()
     assert manifest['world_model'] == {
-        'file': 'world_model.onnx', 'context': 2, 'horizon': 3, **kind}
+        'file': 'world_model.onnx', 'context': 2, 'horizon': 3, **kind, **world_model}
     assert manifest['head'] == {
-        'file': 'head.onnx', 'history': 2, 'chunk': 4, 'execute': 2, **kind}
+        'file': 'head.onnx', 'history': 2, 'chunk': 4, 'execute': 2, **kind, **head}
+    card = (bundle / 'README.md').read_text()
+    assert f'- configuration of head: `{runs.head.info["config_digest"]}`' in card
+    assert f'- dataset: `{runs.dataset.digest()}`' in card
     for seen in manifest['parity'].values():
         assert seen['cpu']['samples'] > 10
         assert seen['cpu']['max_abs_error'] <= seen['cpu']['tolerance']
@@ -183,6 +193,23 @@ def fast_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures('fast_graphs')
+@pytest.mark.parametrize('kept', [('encoder', 'colours'), ()])
+def test_a_network_without_samples_is_not_taken_for_proven(
+        kept: tuple[str, ...], bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / 'copy'
+    shutil.copytree(bundle, copy)
+    samples = read_reference(copy / REFERENCE_NAME)
+    write_reference(copy / REFERENCE_NAME, {part: samples[part] for part in kept})
+    path = copy / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    manifest['files'][REFERENCE_NAME] = hashlib.sha256(
+        (copy / REFERENCE_NAME).read_bytes()).hexdigest()
+    path.write_text(json.dumps(manifest))
+    told = ', '.join(sorted(kept)) or 'nothing'
+    with pytest.raises(BundleError, match=f'has samples of {told}, the networks of .* head'):
+        verify_bundle(copy, ['cpu'])
+
+
 def test_what_was_trained_on_another_encoder_is_refused(runs: Runs, tmp_path: Path) -> None:
     other = train(small_config('keypoints', seed=5), runs.data, tmp_path / 'other', quiet=True)
     head = train(small_config('behaviour_cloning', encoder=other.path), runs.data,

@@ -51,13 +51,21 @@ class Configuration(Call):
         return context.launch_configurations[self.args[0]]
 
 
+class Share(Call):
+    """A ``FindPackageShare``: where the package is installed; here, its sources."""
+
+    def perform(self, context: Context) -> str:
+        """Return the directory."""
+        return str(ROOT)
+
+
 class Recording(ModuleType):
     """A module of which every attribute is a function that records its call."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):
             raise AttributeError(name)
-        kind = Configuration if name == 'LaunchConfiguration' else Call
+        kind = {'LaunchConfiguration': Configuration, 'FindPackageShare': Share}.get(name, Call)
         return lambda *args, **kwargs: kind(name, args, kwargs)
 
 
@@ -216,6 +224,25 @@ def test_an_argument_overrides_the_parameter_file_only_when_it_was_given(
             # As text, also where YAML would read a number.
             assert (overrides[key].name, overrides[key].args, overrides[key].kwargs) == (
                 'ParameterValue', (value,), {'value_type': str})
+
+
+@pytest.mark.parametrize('given, wanted', [
+    ({}, str(ROOT / 'models' / 'sim_ur5e')), ({'params_file': '/etc/mine.yaml'}, None),
+    ({'params_file': '/etc/mine.yaml', 'bundle': '/models/arm'}, '/models/arm')])
+def test_the_bundle_that_comes_along_is_taken_only_where_none_is_named(
+        given: dict[str, str], wanted: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (node,) = named(recorded(ROOT / 'launch' / 'inference.launch.py', monkeypatch, given), 'Node')
+    found = node.kwargs['parameters'][1].get('bundle')
+    assert (found.args[0] if found else None) == wanted
+    assert wanted is None or not wanted.startswith(str(ROOT)) or Path(wanted).is_dir()
+
+
+@pytest.mark.parametrize('name', ['inference', 'policy'])
+def test_a_priority_is_a_number_for_the_node(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ROOT / 'launch' / f'{name}.launch.py'
+    (node,) = named(recorded(file, monkeypatch, {'bundle': '/m', 'thread_priority': '50'}), 'Node')
+    found = node.kwargs['parameters'][1]['thread_priority']
+    assert (found.args, found.kwargs) == (('50',), {'value_type': int})
 
 
 def test_with_inference_both_nodes_get_their_files_and_no_common_name(

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -152,6 +153,30 @@ def test_the_references_see_an_encoding_taken_for_another(name: str, wrong: str)
     inside = slice(border, 8 - border)
     found = to_rgb(image(stored, wrong)).astype(np.float64)[inside, inside]
     assert np.abs(found - (to_eight_bits(want) if encoding.deep else want)).max() > 50.0
+
+
+def test_other_encodings_go_through_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class CvBridge:
+        def imgmsg_to_cv2(self, message: Any, desired_encoding: str) -> np.ndarray:
+            asked.append((message.encoding, desired_encoding))
+            if message.encoding == 'nv99':
+                raise RuntimeError('Unrecognized image encoding [nv99]')
+            return np.full((4, 6, 3), 7, np.uint8)
+
+    plain = image(np.zeros((4, 6), np.uint8), 'mono8')
+    plain.encoding = 'nv21'
+    with pytest.raises(MessageError, match="'nv21' is not one of .*install cv_bridge"):
+        to_rgb(plain)
+    module = ModuleType('cv_bridge')
+    module.CvBridge = CvBridge  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, 'cv_bridge', module)
+    assert np.array_equal(to_rgb(plain), np.full((4, 6, 3), 7, np.uint8))
+    plain.encoding = 'nv99'
+    with pytest.raises(MessageError, match="cv_bridge cannot convert encoding 'nv99' to rgb8"):
+        to_rgb(plain)
+    assert asked == [('nv21', 'rgb8'), ('nv99', 'rgb8')]
 
 
 def test_what_cv_bridge_gives_where_it_is_installed() -> None:

@@ -102,6 +102,21 @@ def test_without_cudas_binding_pip_is_named() -> None:
         Cuda()
 
 
+def test_a_board_without_onnx_runtime_runs_on_tensorrt_itself(
+        bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingDependencyError('onnxruntime is not installed')
+
+    session = open_session(bundle / 'encoder.onnx', 'cpu', 1, 'fp32').session
+    monkeypatch.setattr(backend, 'onnxruntime_or_why', missing)
+    with pytest.raises(MissingDependencyError, match='onnxruntime is not installed'):
+        open_session(bundle / 'encoder.onnx', 'auto', 1, 'fp32')
+    monkeypatch.setattr(backend, '_native', lambda *_: session)
+    opened = open_session(bundle / 'encoder.onnx', 'auto', 1, 'fp32')
+    assert (opened.backend, opened.session) == (NATIVE, session)
+    assert 'tensorrt: onnxruntime is not installed' in opened.note
+
+
 def test_eight_bits_are_for_cpus(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleError, match=r'encoder\.onnx: int8 is quantised for CPUs'):
         open_engine(bundle / 'encoder.onnx', 'int8')

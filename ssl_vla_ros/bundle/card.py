@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 CARD_NAME = 'README.md'
+#: What a network comes from: keys of a run's ``run.json``, of each network and of the bundle.
+ORIGINS = {'git_commit': 'code', 'dataset_digest': 'dataset', 'config_digest': 'configuration'}
 #: Figures of the training that say what a network is worth, and how they are called.
 _FIGURES = {
     'probe.mean_r2': 'mean R² of a linear probe, held-out episodes',
@@ -60,9 +62,14 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield ''
     yield '## Where it comes from'
     yield ''
-    for key, text in (('git_commit', 'code'), ('dataset_digest', 'dataset'),
-                      ('config_digest', 'configuration'), ('encoder_digest', 'encoder')):
-        yield f'- {text}: `{manifest[key]}`'
+    yield f'- encoder: `{manifest["encoder_digest"]}`'
+    for key, text in ORIGINS.items():
+        # One line where all agree; a bundle may join networks of different days.
+        found = {part: manifest[part].get(key, manifest[key]) for part in manifest['metrics']}
+        for value in dict.fromkeys(found.values()):
+            whose = ', '.join(part for part, its in found.items() if its == value)
+            only = '' if len(set(found.values())) == 1 else f' of {whose}'
+            yield f'- {text}{only}: `{value}`'
     for key, text in manifest['licences'].items():
         yield f'- licence of the {key}: {text}'
     yield ''

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ssl_vla_ros.bundle.card import card, CARD_NAME
+from ssl_vla_ros.bundle.card import card, CARD_NAME, ORIGINS
 from ssl_vla_ros.bundle.graphs import (
     ColourGraph, DecoderGraph, EncoderGraph, export_graph, OPSET)
 from ssl_vla_ros.bundle.parity import check_parity, picked, run_torch, spread
@@ -75,7 +75,7 @@ class BundleWriter:
         self._table: dict[int, NDArray[np.float32]] = {}
         self._references: dict[str, tuple[Arrays, NDArray[Any]]] = {}
         self._manifest: dict[str, Any] = {}
-        self._metrics = {'encoder': run.info['metrics']}
+        self._metrics: dict[str, Any] = {}
         #: Parity by file and backend, and why backends were left out.
         self.found: dict[str, dict[str, Parity]] = {}
         self.passed_over: dict[str, str] = {}
@@ -90,6 +90,7 @@ class BundleWriter:
             'objective': run.config.title, 'cameras': list(self._dataset.camera_names),
             'height': encoder.height, 'width': encoder.width, 'tokens': encoder.tokens,
             'dim': encoder.dim}
+        self._note('encoder', run)
         colours = ColourGraph(encoder, torch.from_numpy(pictures[1::2]))
         self._add('colours', colours, 'colours', {'images': pictures})
         self._manifest['colours'] |= _size(colours(torch.from_numpy(pictures[:1])))
@@ -112,7 +113,7 @@ class BundleWriter:
             'features': self._features(spans[:, :context]),
             'actions': self._dataset.column('action').astype(np.float32)[spans[:, :-1]]})
         self._manifest['world_model'] |= {'context': context, 'horizon': horizon}
-        self._metrics['world_model'] = run.info['metrics']
+        self._note('world_model', run)
 
     def add_head(self, run: Run) -> None:
         """Add a run of objective ``behaviour_cloning``."""
@@ -128,7 +129,12 @@ class BundleWriter:
             'state': self._dataset.column('observation.state').astype(np.float32)[spans]})
         self._manifest['head'] |= {
             'history': config.history, 'chunk': config.chunk, 'execute': config.execute}
-        self._metrics['head'] = run.info['metrics']
+        self._note('head', run)
+
+    def _note(self, part: str, run: Run) -> None:
+        """Say what a network was trained on and by which code, and what it reached."""
+        self._metrics[part] = run.info['metrics']
+        self._manifest[part] |= {key: run.info[key] for key in ORIGINS}
 
     def _require_same_encoder(self, run: Run, what: str) -> None:
         require_compatible(self._run.contract, run.contract, str(self._run.path))
@@ -184,9 +190,7 @@ class BundleWriter:
             'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
             'precision': self._precision,
             'contract': contract.to_dict(), 'contract_digest': contract.digest(),
-            'dataset_digest': run.info['dataset_digest'],
-            'config_digest': run.info['config_digest'], 'encoder_digest': self._digest,
-            'git_commit': run.info['git_commit'],
+            **{key: run.info[key] for key in ORIGINS}, 'encoder_digest': self._digest,
             'licences': {'software': 'Apache-2.0', 'weights': licence or 'not stated'},
             'software': {package: importlib.metadata.version(package)
                          for package in ('torch', 'onnx', 'onnxruntime')},

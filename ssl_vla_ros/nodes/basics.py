@@ -75,6 +75,16 @@ def make_steady_timer(node: Node, period_s: float, callback: Callable[[], None])
     return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
+def tell_unknown_parameters(nodes: Sequence[Node]) -> None:
+    """Warn of parameters that were given and that none of these nodes has: ROS ignores them."""
+    given = {name for node in nodes for name in getattr(node, '_parameter_overrides', ())}
+    for name in sorted(given):
+        if not any(node.has_parameter(name) for node in nodes):
+            nodes[0].get_logger().warning(
+                f'parameter {name} was given and has no effect: there is none of that name here '
+                '(ros2 param list shows those that there are)')
+
+
 def print_help(args: Sequence[str] | None, factory: Callable[..., Any]) -> bool:
     """Print what a node is and how it is started, if the command line asks for that."""
     given = sys.argv[1:] if args is None else args

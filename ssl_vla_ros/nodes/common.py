@@ -30,7 +30,8 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal,
+    tell_unknown_parameters)
 from ssl_vla_ros.nodes.reporting import Diagnostics, input_qos, JsonPublisher, LATCHED_QOS
 
 __all__ = ['LATCHED_QOS', 'Diagnostics', 'JsonPublisher', 'ManagedNode', 'input_qos', 'run',
@@ -251,6 +252,7 @@ def _live(factory: Callable[[], Sequence[ManagedNode]], stopping: list[int]) -> 
     except Exception as error:
         print(f'cannot start: {error}', file=sys.stderr)
         return 1
+    tell_unknown_parameters(nodes)
     statuses: list[int] = []
     threads = [threading.Thread(target=_spin, args=(node, stopping, statuses),
                                 name=node.get_name()) for node in nodes[:-1]]

@@ -147,7 +147,9 @@ class InferenceNode(ManagedNode):
     def _subscribe(self, camera: Camera) -> None:
         subscription = self.create_subscription(
             message_class(camera.type), self.value('image') or camera.topic,
-            partial(self._on_image, camera.name), input_qos(camera.reliability, _IMAGE_DEPTH),
+            partial(self._on_image, camera.name),
+            # Whatever camera is tried: best effort takes from publishers of both kinds.
+            input_qos('best_effort' if self.value('image') else camera.reliability, _IMAGE_DEPTH),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=partial(self._on_lost, camera.name)))
         self._entities.append(subscription)
@@ -165,7 +167,7 @@ class InferenceNode(ManagedNode):
         self._tell(bundle)
         self._forget.set()
         self._watching = Watching({topic: publisher for topic, publisher in self._outputs.items()
-                                   if topic in WATCHED}, self.log_failure)
+                                   if topic in WATCHED}, self.log_failure, wanted_cores(self))
         self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
         self._worker.start()
 

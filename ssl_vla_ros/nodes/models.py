@@ -13,7 +13,7 @@ import time
 from ssl_vla_ros.contract import load_contract
 from ssl_vla_ros.errors import BundleError, ConfigError
 from ssl_vla_ros.nodes.common import Diagnostics, ManagedNode
-from ssl_vla_ros.nodes.priority import HIGHEST, prefer_process, stepped_back
+from ssl_vla_ros.nodes.priority import as_usual, HIGHEST, prefer_process
 from ssl_vla_ros.runtime.bundle import Bundle, load_bundle
 
 _TELL_S = 1.0
@@ -142,7 +142,7 @@ def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '', tol
         raise BundleError("parameter bundle is empty; set it to a bundle's directory "
                           '(-p bundle:=models/NAME)')
     contract = load_contract(node.value('contract')) if node.value('contract') else None
-    with (stepped_back(),
+    with (as_usual(),
           Initialising(node) if told else nullcontext(lambda _: None) as progress):
         bundle = load_bundle(directory, backend=node.value('backend'),
                              threads=node.value('threads'), robot=contract, parts=parts,

@@ -21,7 +21,8 @@ from rclpy.timer import Timer
 
 from ssl_vla_ros.errors import UserError
 from ssl_vla_ros.nodes.basics import (
-    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal)
+    awake_executor, declare_described, make_steady_timer, print_help, ros_until_signal,
+    tell_unknown_parameters)
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -81,6 +82,7 @@ def run_plain(factory: Callable[[], PlainNode], args: Sequence[str] | None = Non
 
 def _live(factory: Callable[[], PlainNode], stopping: list[int]) -> int:
     node = factory()
+    tell_unknown_parameters([node])
     try:
         executor = awake_executor(node)
         while not stopping:

@@ -35,11 +35,10 @@ def _threads() -> set[int]:
     return {int(task.name) for task in Path('/proc/self/task').iterdir()}
 
 
-def _prefer(threads: set[int], priority: int) -> None:
-    for thread in threads:
-        with contextlib.suppress(ProcessLookupError):    # it has ended in the meantime
-            if _held(thread) < priority:
-                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
+def _set(thread: int, priority: int) -> None:
+    policy = os.SCHED_FIFO if priority else os.SCHED_OTHER
+    with contextlib.suppress(ProcessLookupError):    # it has ended in the meantime
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))
 
 
 def prefer_process(priority: int) -> None:
@@ -59,30 +58,53 @@ def prefer_process(priority: int) -> None:
     """
     if priority <= 0:
         return
+    done: set[int] = set()
     try:
-        _prefer(_threads(), priority)
+        # Again, until there is none that was started by one whose turn had not come.
+        while fresh := _threads() - done:
+            for thread in fresh:
+                with contextlib.suppress(ProcessLookupError):
+                    if _held(thread) < priority:
+                        _set(thread, priority)
+            done |= fresh
     except PermissionError as error:
-        allowed = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
         raise ConfigError(
-            f'parameter thread_priority is {priority}, but this user may have a real-time '
-            f'priority of {allowed} at most (ulimit -r): write "@realtime - rtprio {HIGHEST}" to '
-            '/etc/security/limits.d/realtime.conf, join the group realtime and log in again; or '
-            'set thread_priority to 0') from error
+            f'parameter thread_priority is {priority}, {_why_not(priority)}; or set '
+            'thread_priority to 0') from error
+
+
+def _why_not(priority: int) -> str:
+    allowed = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
+    if allowed in range(priority):
+        return (f'but this user may have a real-time priority of {allowed} at most (ulimit -r): '
+                f'write "@realtime - rtprio {HIGHEST}" to /etc/security/limits.d/realtime.conf, '
+                'join the group realtime and log in again')
+    return ('but the kernel refuses it though the limit of this user (ulimit -r) allows it: give '
+            "the container the capability SYS_NICE, or its cgroup a share of real-time's time")
 
 
 def step_back() -> None:
     """Let the calling thread go behind those that a controller waits for, if it has a priority."""
     if _held(0) > _BEHIND:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_BEHIND))
+        _set(0, _BEHIND)
 
 
 @contextlib.contextmanager
-def stepped_back() -> Iterator[None]:
-    """Step back for a while; threads that start meanwhile get the former priority at its end."""
+def as_usual() -> Iterator[None]:
+    """
+    Let the calling thread do something long without a priority, so that it starves nobody.
+
+    Threads that libraries start meanwhile, such as those of a network, get the former priority at
+    the end, as the calling one does.
+    """
     held, before = _held(0), _threads()
-    step_back()
+    if held:
+        _set(0, 0)
     try:
         yield
     finally:
-        if held > _BEHIND:
-            _prefer(_threads() - before | {threading.get_native_id()}, held)
+        if held:
+            # Python's own have been given their places by whoever started them.
+            own = {thread.native_id for thread in threading.enumerate()}
+            for thread in (_threads() - before - own) | {threading.get_native_id()}:
+                _set(thread, held)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import threading
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
 from ssl_vla_ros.messages.images import fill_image
+from ssl_vla_ros.nodes.models import bind_thread
 from ssl_vla_ros.nodes.priority import step_back
 from ssl_vla_ros.runtime.bundle import Bundle, Floats
 from ssl_vla_ros.runtime.film import FilmStrip
@@ -54,13 +55,16 @@ class Watching:
         By topic, some of ``WATCHED``.
     failed
         Called with what a picture could not be made for, and the error.
+    cores
+        CPU cores that its networks run on; none: any.
 
     """
 
     def __init__(self, publishers: Mapping[str, LifecyclePublisher],
-                 failed: Callable[[str, Exception], None]) -> None:
+                 failed: Callable[[str, Exception], None], cores: Sequence[int] = ()) -> None:
         self._publishers = publishers
         self._failed = failed
+        self._cores = cores
         self._condition = threading.Condition()
         self._next: Seen | None = None
         self._closed = False
@@ -93,6 +97,7 @@ class Watching:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        bind_thread(self._cores)
         step_back()
         while True:
             with self._condition:

@@ -165,6 +165,7 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
     if threads < 1:
         raise BundleError(f'threads is {threads}, must be at least 1')
     passed_over: list[str] = []
+    missing: MissingDependencyError | None = None
     for name in among if backend == 'auto' else (backend,):
         progress(f'opening {file.name} on {name}')
         try:
@@ -173,6 +174,11 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
             if name != 'cpu':
                 progress(f'first run of {file.name} on {name}, which may build an engine')
                 _try(session, file, name)
+        except MissingDependencyError as error:
+            if backend != 'auto':
+                raise
+            missing = error
+            passed_over.append(f'{name}: {error}')
         except _NotToBeHadError as error:
             if backend != 'auto':
                 raise BundleError(f'backend {name}: {error}{_remedy(name)}') from error
@@ -185,6 +191,8 @@ def open_session(file: Path, backend: str, threads: int, precision: str,
             note = 'as asked for' if backend != 'auto' else 'the fastest to be had'
             return OpenedSession(session, name, '; '.join(
                 [f'{name}, {note}', *filter(None, [getattr(session, 'note', '')]), *passed_over]))
+    if missing is not None:
+        raise missing
     raise BundleError(f'no backend opens {file}: ' + '; '.join(passed_over))
 
 

@@ -224,8 +224,8 @@ class Bundle:
         """
         Bring rgb8 pictures of any size to the encoder's (cameras, height, width, 3).
 
-        Several bundles that look at one tick share the work if they are given the same
-        ``SharedPictures``; what they get is read-only.
+        What it gives is read-only: several bundles that look at one tick share it if they are
+        given the same ``SharedPictures``.
 
         Raises
         ------

@@ -69,7 +69,8 @@ class DeadlineCounter:
     input was lost on the way; if the source gave none, it is counted as silent. A jump of the
     stamps by more than ``jump_s``, back or forth, is a stopped or restarted source, unless inputs
     were lost in that time, and as much of it really passed, or they fill it: numbering begins
-    again, and the time between is a counted jump.
+    again, and the time between is a counted jump. (Simulated time that runs faster or slower than
+    the real one has only the second way.)
 
     Parameters
     ----------

@@ -95,7 +95,13 @@ def verify_bundle(path: str | Path, backends: Sequence[str] = (), threads: int =
 def _measure(bundle: Bundle) -> list[Verified]:
     manifest = bundle.manifest
     found = []
-    for part, (inputs, expected) in read_reference(manifest.path.parent / REFERENCE_NAME).items():
+    reference = read_reference(manifest.path.parent / REFERENCE_NAME)
+    if set(reference) != set(bundle.parts):
+        raise BundleError(
+            f'{manifest.path.parent / REFERENCE_NAME}: has samples of '
+            f'{", ".join(sorted(reference)) or "nothing"}, the networks of manifest.json are '
+            f'{", ".join(sorted(bundle.parts))}: each must be proven; export the bundle again')
+    for part, (inputs, expected) in reference.items():
         file = getattr(manifest, part).file
         limits = _limits(bundle, part, file)
         outputs, times = [], []
