@@ -91,10 +91,11 @@ def inference(bundle: Path, **parameters: Any) -> list[str]:
             *(word for name, value in values.items() for word in ('-p', f'{name}:={value}'))]
 
 
-def plain(run: Path) -> list[str]:
-    """Give the command of the plain node, with the threads that torch takes by itself."""
-    return ['env', '-u', 'OMP_NUM_THREADS', sys.executable, str(ROOT / 'bench' / 'plain_node.py'),
-            '--run', str(run), '--topic', TOPIC]
+def plain(run: Path, threads: int = 0) -> list[str]:
+    """Give the command of the plain node; with 0, torch takes the threads that it likes."""
+    given = [f'OMP_NUM_THREADS={threads}'] if threads else ['-u', 'OMP_NUM_THREADS']
+    return ['env', *given, sys.executable, str(ROOT / 'bench' / 'plain_node.py'), '--run',
+            str(run), '--topic', TOPIC]
 
 
 @contextlib.contextmanager

@@ -159,6 +159,7 @@ def test_other_encodings_go_through_cv_bridge(monkeypatch: pytest.MonkeyPatch) -
     asked: list[tuple[str, str]] = []
 
     class CvBridge:
+
         def imgmsg_to_cv2(self, message: Any, desired_encoding: str) -> np.ndarray:
             asked.append((message.encoding, desired_encoding))
             if message.encoding == 'nv99':
