@@ -13,6 +13,7 @@ Pictures for people are made in a thread of their own, while somebody looks at t
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 import math
 import sys
@@ -30,12 +31,12 @@ from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import Image
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import ConfigError, MessageError
-from ssl_vla_ros.messages.images import camera_rgb
 from ssl_vla_ros.messages.stamps import stamp_ns
 from ssl_vla_ros.messages.tensors import fill_tensor
 from ssl_vla_ros.nodes.common import Diagnostics, input_qos, JsonPublisher, ManagedNode, run
 from ssl_vla_ros.nodes.inference_report import InferenceReport
 from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wanted_cores
+from ssl_vla_ros.nodes.shots import Shot
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.nodes.swapping import BundleSwap
 from ssl_vla_ros.nodes.watching import Seen, WATCHED, Watching
@@ -81,6 +82,10 @@ class InferenceNode(ManagedNode):
         #: them through DDS.
         self.hand_over: Callable[[Any, Floats, str], None] | None = None
         self._mailbox: Mailbox | None = None
+        self._cameras: dict[str, Camera] = {}
+        self._busy = False      # the worker is at a picture: the next one may be made ready
+        #: Camera of which every picture that is kept will be wanted; others may be faster.
+        self._early = ''
         self._worker: threading.Thread | None = None
         self._watching: Watching | None = None
         self._entities: list[Any] = []
@@ -112,13 +117,15 @@ class InferenceNode(ManagedNode):
                                   f'of a topic: {" ".join(str(error).split())}') from error
         bundle = open_model(self, _PARTS)
         self._report = InferenceReport()
-        cameras = {camera.name: camera for camera in bundle.contract.cameras}
+        self._cameras = {camera.name: camera for camera in bundle.contract.cameras}
+        self._early = (bundle.manifest.encoder.cameras[0] if self.value('trigger') == 'image'
+                       else '')
         if self.value('image'):
             self.get_logger().warning(
                 f'parameter image: the cameras {", ".join(bundle.manifest.encoder.cameras)} all '
                 f'take {self.value("image")}; that is to try a model, not to run a robot')
         for name in bundle.manifest.encoder.cameras:
-            self._subscribe(cameras[name])
+            self._subscribe(self._cameras[name])
         topics = ['features']
         if bundle.has('world_model'):
             topics += ['prediction', 'surprise']
@@ -206,7 +213,13 @@ class InferenceNode(ManagedNode):
         mailbox = self._mailbox
         if mailbox is not None:
             lost = self._report.count_sequence(camera, info['publication_sequence_number'])
-            mailbox.put(camera, stamp_ns(message.header.stamp), message, lost)
+            shot = Shot(self._cameras[camera], message)
+            kept = mailbox.put(camera, stamp_ns(message.header.stamp), shot, lost)
+            model = self._model
+            if kept and self._busy and camera == self._early and model is not None:
+                with suppress(Exception):    # the worker comes to the same, and tells of it
+                    encoder = model[0].manifest.encoder
+                    shot.small(encoder.height, encoder.width)
 
     def _on_lost(self, camera: str, event: Any) -> None:
         if self._mailbox is not None:
@@ -235,6 +248,7 @@ class InferenceNode(ManagedNode):
     def _work(self, mailbox: Mailbox) -> None:
         bind_thread(wanted_cores(self))
         while (frames := mailbox.take()) is not None:
+            self._busy = True
             try:
                 self._infer(frames, mailbox)
             except (MessageError, InferenceError) as error:
@@ -249,6 +263,7 @@ class InferenceNode(ManagedNode):
                 lines = ''.join(traceback.format_exception(error))
                 self.get_logger().error(f'no features for a tick: {lines}',
                                         throttle_duration_sec=5.0)
+            self._busy = False
 
     def _infer(self, frames: FrameSet, mailbox: Mailbox) -> None:
         assert self._model is not None
@@ -272,16 +287,16 @@ class InferenceNode(ManagedNode):
                 + ('it came late, because a computer or network is too busy, or the clocks differ'
                    if age > 0.0 else 'the clocks differ')
                 + ': synchronise them, or set use_sim_time on both sides'))
-        cameras = {camera.name: camera for camera in bundle.contract.cameras}
-        images = bundle.prepare({name: camera_rgb(cameras[name], message)
-                                 for name, message in frames.messages.items()})
+        encoder = bundle.manifest.encoder
+        images = bundle.prepare({name: shot.small(encoder.height, encoder.width)
+                                 for name, shot in frames.messages.items()})
         began = time.monotonic()
         features = bundle.encode(images)
         inference_s = time.monotonic() - began
-        first = frames.messages[bundle.manifest.encoder.cameras[0]]
+        header = frames.messages[encoder.cameras[0]].message.header
         if self.hand_over is not None:
-            self.hand_over(first.header, features, bundle.manifest.encoder_sha256)
-        self._publish_tensor('features', first.header, features)
+            self.hand_over(header, features, bundle.manifest.encoder_sha256)
+        self._publish_tensor('features', header, features)
         age = self._age_s(frames)
         mailbox.deadlines.publish(frames.tick_ns, age)
         self._report.add(age, inference_s,
@@ -290,7 +305,7 @@ class InferenceNode(ManagedNode):
         prediction = None
         if tracker is not None:
             try:
-                prediction = self._foresee(tracker, first.header, frames.stamp_ns, features)
+                prediction = self._foresee(tracker, header, frames.stamp_ns, features)
             except (MessageError, InferenceError) as error:
                 # The features are out: what fails from here on is no dropped tick.
                 self._report.unforeseen[error.cause] += 1
@@ -298,7 +313,7 @@ class InferenceNode(ManagedNode):
                                           throttle_duration_sec=5.0)
         watching = self._watching
         if watching is not None and watching.wanted():
-            watching.offer(Seen(bundle, first.header, frames.stamp_ns, images, prediction))
+            watching.offer(Seen(bundle, header, frames.stamp_ns, images, prediction))
 
     def _foresee(self, tracker: WorldTracker, header: Any, stamp: int, features: Floats
                  ) -> Floats | None:
