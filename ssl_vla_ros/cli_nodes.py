@@ -13,6 +13,7 @@ from typing import Any
 
 from ssl_vla_ros.cli_text import AddCommand
 from ssl_vla_ros.errors import ConfigError, MissingDependencyError
+import yaml
 
 
 def add_node_commands(command: AddCommand, groups: Any) -> None:
@@ -51,8 +52,8 @@ def _add_options(part: argparse.ArgumentParser) -> None:
 
 def _run_node(node: str, parameters: dict[str, object], options: argparse.Namespace) -> int:
     """Become one of this package's nodes, with the Fast DDS profile that pictures need."""
-    from ssl_vla_ros.places import own_file, share
     from ssl_vla_ros.demo.processes import node_command
+    from ssl_vla_ros.places import own_file, share
     if importlib.util.find_spec('rclpy') is None:
         raise MissingDependencyError(
             'ROS 2 is not in this environment (no Python package rclpy); run: '
@@ -64,13 +65,10 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
         **parameters, 'autostart': True, 'exit_on_failure': True,
         **({'use_sim_time': True} if options.use_sim_time else {})})
     if options.params_file:
-        file = own_file(options.params_file)
-        if not file.is_file():
-            raise ConfigError(f'--params-file {options.params_file}: no such file; those of the '
-                              'package are config/NODE.yaml')
+        _read_params(options, node)
         # The first, so that whatever else is given wins.
         place = command.index('--ros-args') + 1
-        command[place:place] = ['--params-file', str(file.resolve())]
+        command[place:place] = ['--params-file', str(own_file(options.params_file).resolve())]
     for told in options.param:
         if not all(told.partition(':=')):
             raise ConfigError(f'--param {told!r} must be NAME:=VALUE, such as threads:=2')
@@ -79,6 +77,43 @@ def _run_node(node: str, parameters: dict[str, object], options: argparse.Namesp
         command += ['-r', f'__ns:=/{options.namespace.strip("/")}']
     # The node takes this process's place: signals and exit status are its own.
     os.execve(command[0], command, environment)
+
+
+def _read_params(options: argparse.Namespace, node: str) -> Mapping[str, object]:
+    """
+    Read what --params-file says to a node; ROS itself ignores what is meant for another.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or says nothing to this node.
+
+    """
+    from ssl_vla_ros.places import own_file
+    path = own_file(options.params_file)
+    like = f'it must look like config/{node}.yaml'
+    try:
+        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'--params-file {path}: {error.strerror}; those of the package are '
+                          'config/NODE.yaml') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f'--params-file {path}: not valid YAML '
+                          f'({" ".join(str(error).split())}); {like}') from error
+    found: dict[str, object] = {}
+    nodes = ('inference', 'policy') if node == 'inference_policy' else (node,)
+    sections = data if isinstance(data, Mapping) else {}
+    for name, section in sections.items():
+        if not isinstance(section, Mapping) or not isinstance(
+                section.get('ros__parameters'), Mapping):
+            raise ConfigError(f'--params-file {path}: {name} has no mapping ros__parameters; '
+                              f'{like}')
+        if str(name).rsplit('/', 1)[-1] in ('*', '**', *nodes):
+            found |= section['ros__parameters']
+    if not found:
+        raise ConfigError(f'--params-file {path}: says nothing to {" or ".join(nodes)} (it has '
+                          f'{", ".join(map(str, sections)) or "nothing"}); {like}')
+    return found
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -93,7 +128,8 @@ def _record(options: argparse.Namespace) -> int:
 
 def _infer(options: argparse.Namespace) -> int:
     from ssl_vla_ros.places import share
-    told = options.params_file or any(item.startswith('bundle:=') for item in options.param)
+    told = any(item.startswith('bundle:=') for item in options.param) or (
+        options.params_file and _read_params(options, 'inference').get('bundle'))
     if not options.bundle and not told:
         options.bundle = share('models/sim_ur5e')
     return _run_bundle_node(

@@ -197,9 +197,9 @@ def swap(me: Robot, between: Any) -> Any:
     return answer.result()
 
 
-def set_next(me: Robot, path: Path) -> None:
+def set_next(me: Robot, path: Path, name: str = 'next_bundle') -> None:
     answer = me.call(SetParameters, 'inference/set_parameters', SetParameters.Request(
-        parameters=[Parameter('next_bundle', value=str(path)).to_parameter_msg()]))
+        parameters=[Parameter(name, value=str(path)).to_parameter_msg()]))
     assert answer.results[0].successful, answer.results[0].reason
 
 
@@ -260,6 +260,21 @@ def test_a_bundle_that_does_not_fit_leaves_the_running_one_alone(
     with robot() as me, running('inference', tmp_path, bundle=bundle):
         answer = swap(me, lambda: me.spin(0.05))
         assert (answer.success, answer.message) == (False, 'no bundle runs: configure the node')
+
+
+def test_what_cannot_be_swapped_is_configured(bundle: Path, tmp_path: Path) -> None:
+    smaller = make_bundle(tmp_path / 'smaller')
+    write_manifest(smaller, tiny_contract(), name='smaller', world_model=None, decoder=None)
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True) as node:
+        features = me.listen(Image, 'inference/features')
+        info = me.listen(String, 'inference/model_info', latched=True)
+        ready(me, features)
+        assert me.change('inference', 'deactivate') and me.change('inference', 'cleanup')
+        set_next(me, smaller, 'bundle')
+        assert me.change('inference', 'configure') and me.change('inference', 'activate')
+        ready(me, features)
+        assert json_of(info)['name'] == 'smaller'
+        assert node.end() == 0, node.log
 
 
 def test_another_robots_contract_is_refused_by_name(bundle: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import difflib
 import math
 from pathlib import Path
 import signal
@@ -46,7 +47,9 @@ def declare_described(node: Node, name: str, default: Any, description: str, *,
         node.declare_parameter(name, default, describe(
             default, description, read_only=read_only, low=low, high=high))
     except InvalidParameterTypeException as error:
-        hint = ' (with a decimal point: 2.0, not 2)' if isinstance(default, float) else ''
+        hint = (' (with a decimal point: 2.0, not 2)' if isinstance(default, float) else
+                f" (a text: {name}: '2' in a file, {name}:=\"'2'\" on a command line)"
+                if isinstance(default, str) else '')
         raise UserError(f'{node.get_name()}: {error}{hint}') from error
     except InvalidParameterValueException as error:
         span = f'from {low} to {high}' if high is not None else f'at least {low}'
@@ -78,11 +81,13 @@ def make_steady_timer(node: Node, period_s: float, callback: Callable[[], None])
 def tell_unknown_parameters(nodes: Sequence[Node]) -> None:
     """Warn of parameters that were given and that none of these nodes has: ROS ignores them."""
     given = {name for node in nodes for name in getattr(node, '_parameter_overrides', ())}
-    for name in sorted(given):
-        if not any(node.has_parameter(name) for node in nodes):
-            nodes[0].get_logger().warning(
-                f'parameter {name} was given and has no effect: there is none of that name here '
-                '(ros2 param list shows those that there are)')
+    known = {name for node in nodes for name in node.get_parameters_by_prefix('')}
+    for name in sorted(given - known):
+        near = difflib.get_close_matches(name, known, 1)
+        nodes[0].get_logger().warning(
+            f'parameter {name} was given and has no effect: there is none of that name here'
+            + (f'; did you mean {near[0]}?' if near else
+               '; config/ has a file for each node with all of them'))
 
 
 def print_help(args: Sequence[str] | None, factory: Callable[..., Any]) -> bool:

@@ -237,11 +237,17 @@ class InferenceNode(ManagedNode):
                 self._model[0], {action.stream.topic: action.rejected for action in self._actions},
                 self._topics)
             for error in errors:
-                self.get_logger().warning(error, throttle_duration_sec=10.0)
+                self._tell_sometimes(error, error, 2.0 * _AGAIN_S)
             if self._watching is not None:
                 values['pictures_passed_over'] = self._watching.passed_over
             self._diagnostics.publish(values, warnings=warnings, errors=errors,
                                       summary=self.state_label)
+
+    def _tell_sometimes(self, cause: str, text: str, seconds: float) -> None:
+        """Warn now and then for each cause, so that none hides another."""
+        if time.monotonic() - self._told_of.get(cause, -math.inf) > seconds:
+            self._told_of[cause] = time.monotonic()
+            self.get_logger().warning(text)
 
     # -- the worker ----------------------------------------------------------------------------
 
@@ -253,10 +259,7 @@ class InferenceNode(ManagedNode):
                 self._infer(frames, mailbox)
             except (MessageError, InferenceError) as error:
                 self._report.drops[error.cause] += 1
-                # Now and then for each cause, so that none hides another.
-                if time.monotonic() - self._told_of.get(error.cause, -math.inf) > _AGAIN_S:
-                    self._told_of[error.cause] = time.monotonic()
-                    self.get_logger().warning(f'no features for a tick: {error}')
+                self._tell_sometimes(error.cause, f'no features for a tick: {error}', _AGAIN_S)
             except Exception as error:
                 # The thread must outlive whatever one frame does to it.
                 self._report.drops['error'] += 1

@@ -53,12 +53,14 @@ class InferenceReport:
         self._mailbox: Mailbox | None = None
         self._last = (time.monotonic(), 0)
         self._missed_before = 0
+        self._whole = False     # a report was made since the activation
 
     def begin(self, mailbox: Mailbox) -> None:
         """Go on with the mailbox of a new activation."""
         self.end()
         self._mailbox = mailbox
         self._sequence.clear()
+        self._whole = False
         self._last = (time.monotonic(), self.age.summary().count)
 
     def end(self) -> None:
@@ -140,8 +142,10 @@ class InferenceReport:
             'inference_p50_ms': 1e3 * inference.p50_s, 'inference_p99_ms': 1e3 * inference.p99_s,
             'overhead_p50_ms': 1e3 * overhead.p50_s, 'overhead_p99_ms': 1e3 * overhead.p99_s,
             'camera_wait_p99_ms': 1e3 * self.waited.summary().p99_s,
-            'foresight_p50_ms': 1e3 * foresight.p50_s, 'foresight_p99_ms': 1e3 * foresight.p99_s,
         }
+        if foresight.count:
+            values |= {'foresight_p50_ms': 1e3 * foresight.p50_s,
+                       'foresight_p99_ms': 1e3 * foresight.p99_s}
         warnings: list[str] = []
         errors: list[str] = []
         drops = Counter(self.drops)
@@ -159,9 +163,12 @@ class InferenceReport:
         values |= {f'input_hz.{camera}': came[camera] / elapsed if elapsed > 0.0 else 0.0
                    for camera in topics}
         if missed > self._missed_before:
-            warnings.append(f'{missed - self._missed_before} control periods without features')
+            warnings.append(
+                f'control periods without features: {missed - self._missed_before}')
         self._missed_before = missed
-        if mailbox is not None and not published and elapsed >= 0.5 * _SILENT_S:
+        # Not in the first report of an activation, which comes before a second is over.
+        whole, self._whole = self._whole, True
+        if mailbox is not None and not published and whole and elapsed >= 0.5 * _SILENT_S:
             missing = [topic for camera, topic in topics.items() if not came[camera]]
             recent = drops - self._drops_before
             errors.append('no features in the last second: ' + (

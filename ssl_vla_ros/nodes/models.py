@@ -33,8 +33,8 @@ def declare_model(node: ManagedNode) -> None:
     """
     node.declare('contract', '', 'robot contract file; empty: the one inside the bundle',
                  fixed=True)
-    node.declare('bundle', '', 'directory of the exported bundle', read_only=True)
-    node.declare('backend', 'auto', 'auto, cpu, cuda, tensorrt or tensorrt_native', read_only=True)
+    node.declare('bundle', '', 'directory of the exported bundle', fixed=True)
+    node.declare('backend', 'auto', 'auto, cpu, cuda, tensorrt or tensorrt_native', fixed=True)
     node.declare('threads', 1, 'CPU threads of one network', fixed=True, low=1, high=256)
     node.declare('cores', '', 'CPU cores that the networks run on, such as 2,3; empty: any',
                  fixed=True)
@@ -149,6 +149,8 @@ def open_model(node: ManagedNode, parts: Sequence[str], directory: str = '', tol
                              cores=wanted_cores(node), progress=progress)
         progress(f'warming up on {bundle.backend}')
         bundle.warm_up()
-    node.get_logger().info(f'bundle {bundle.manifest.name} ({bundle.manifest.digest[:12]}) on '
-                           f'{bundle.backend_note or "no backend yet"}')
+    node.get_logger().info(
+        f'bundle {bundle.manifest.name} ({bundle.manifest.digest[:12]}), threads '
+        f'{node.value("threads")}, cores {node.value("cores") or "any"}, thread_priority '
+        f'{node.value("thread_priority")}, on {bundle.backend_note or "no backend yet"}')
     return bundle
