@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import contextlib
 from dataclasses import dataclass
 import json
+import math
 from pathlib import Path
 import signal
 import subprocess
@@ -52,6 +53,9 @@ class Measured:
         Memory in the middle and at the end.
     diagnostics
         The node's last.
+    between_s
+        What a call between two ticks took, if there was one to make; from the first features on,
+        as the percentiles of the diagnostics.
 
     """
 
@@ -64,6 +68,7 @@ class Measured:
     cores: float
     rss_mb: tuple[float, float]
     diagnostics: dict[str, str]
+    between_s: np.ndarray
 
     @property
     def unreported(self) -> int:
@@ -111,9 +116,14 @@ def load(count: int) -> Any:
 
 
 class _Listener:
-    """Takes features and diagnostics."""
+    """Takes features and diagnostics; makes a call between two ticks, if there is one to make."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, between: Callable[[], Any] | None = None,
+                 pause_s: float = 0.0) -> None:
+        self._between = between
+        self._pause_s = pause_s
+        self._due = math.inf
+        self.between_s: list[float] = []
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node('bench_infer', context=self.context)
@@ -128,6 +138,8 @@ class _Listener:
     def _on_features(self, message: Any) -> None:
         stamp = message.header.stamp
         self.seen.append((stamp.sec * 10**9 + stamp.nanosec, time.time_ns()))
+        if self._between is not None:
+            self._due = time.monotonic() + self._pause_s
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -148,7 +160,14 @@ class _Listener:
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0.0:
-            self.executor.spin_once(timeout_sec=left)
+            until_due = self._due - time.monotonic()
+            if self._between is not None and until_due <= 0.0:
+                began = time.perf_counter()
+                self._between()
+                self.between_s.append(time.perf_counter() - began)
+                self._due = math.inf
+            else:
+                self.executor.spin_once(timeout_sec=min(left, until_due))
 
     def close(self) -> None:
         self.executor.shutdown()
@@ -157,9 +176,14 @@ class _Listener:
 
 
 def measure(command: Sequence[str], rate_hz: float, seconds: float, features: str,
-            log: Path) -> Measured:
-    """Feed a node VGA pictures at a rate for so long, and see what comes of them."""
-    listener = _Listener(features)
+            log: Path, between: Callable[[], Any] | None = None) -> Measured:
+    """
+    Feed a node VGA pictures at a rate for so long, and see what comes of them.
+
+    ``between`` is called here between two ticks, a quarter of a period after features came: what
+    it takes is then measured in the very minutes in which the node runs, and at its pace.
+    """
+    listener = _Listener(features, between, 0.25 / rate_hz)
     with log.open('wb') as file:
         node = subprocess.Popen(list(command), stdout=file, stderr=subprocess.STDOUT, cwd=ROOT)
     camera = subprocess.Popen(
@@ -206,4 +230,5 @@ def measure(command: Sequence[str], rate_hz: float, seconds: float, features: st
         np.array([(came - stamp) * 1e-9 for stamp, came in window]),
         np.array([came * 1e-9 for _, came in window]),
         (last.cpu - first.cpu) / (last.at - first.at),
-        (middle.rss / 2**20, last.rss / 2**20), listener.diagnostics)
+        (middle.rss / 2**20, last.rss / 2**20), listener.diagnostics,
+        np.array(listener.between_s))

@@ -18,7 +18,7 @@ import pytest
 from ssl_vla_ros.contract import Camera
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.images import (
-    camera_rgb, decode_compressed, ENCODINGS, fill_image, image_size, to_rgb)
+    camera_pixels, camera_rgb, decode_compressed, ENCODINGS, fill_image, image_size, to_rgb)
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -270,6 +270,26 @@ def test_what_fill_image_writes_to_rgb_reads(height: int, width: int, encoding: 
     want = want[:, :, ::-1] if encoding == 'bgr8' else want
     found = to_rgb(message)
     assert np.array_equal(found, want if want.ndim == 3 else np.repeat(want[:, :, None], 3, 2))
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('name', ['rgb8', 'bgr8', 'bgra8', 'mono16', 'yuyv'])
+def test_pixels_to_be_looked_at_are_those_of_the_picture(name: str, padding: int) -> None:
+    encoding = ENCODINGS[name]
+    rows = np.random.default_rng(1).integers(
+        0, 256, (6, 8 * encoding.pixel_bytes + padding), dtype=np.uint8)
+    message = image(rows, name, width=8)
+    camera = Camera('front', 'front', 'sensor_msgs/Image', 4, 4)
+    pixels, blue_first = camera_pixels(camera, message)
+    assert blue_first == (name == 'bgr8')
+    assert np.array_equal(pixels[..., ::-1] if blue_first else pixels, to_rgb(message))
+    with pytest.raises(ValueError, match='read-only'):
+        pixels[0, 0, 0] = 1
+    in_place = name in ('rgb8', 'bgr8')
+    assert np.shares_memory(pixels, np.frombuffer(message.data, np.uint8)) == in_place
+    with pytest.raises(MessageError) as caught:
+        camera_pixels(camera, image(rows, name, width=9, data=b'short'))
+    assert caught.value.cause in ('length', 'step', 'size')
 
 
 def test_fill_image_takes_a_view_and_refuses_another_shape() -> None:

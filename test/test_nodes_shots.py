@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from tiny_bundle import tiny_contract
 CAMERA = tiny_contract().cameras[0]
 
 
-def message(**changes: object) -> SimpleNamespace:
+def message(**changes: Any) -> SimpleNamespace:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         'height': 48, 'width': 64, 'encoding': 'rgb8', 'is_bigendian': 0, 'step': 192,
         'data': pixels.tobytes()}
     return SimpleNamespace(**(fields | changes))
@@ -40,6 +41,18 @@ def test_two_threads_make_one_picture_of_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert calls == [(12, 16)] and all(picture is found[0] for picture in found)
     np.testing.assert_array_equal(found[0], resize(camera_rgb(CAMERA, message()), 12, 16))
     assert shot.small(6, 8).shape == (6, 8, 3)      # of another bundle, after a swap
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8', 'yuyv'])
+@pytest.mark.parametrize('size', [(12, 16), (48, 64), (7, 5)])
+def test_it_is_the_resized_picture_in_every_encoding(
+        encoding: str, size: tuple[int, int]) -> None:
+    bytes_of = {'mono8': 64, 'yuyv': 128}.get(encoding, 192)
+    data = message().data[:48 * bytes_of]
+    sent = message(encoding=encoding, step=bytes_of, data=data)
+    np.testing.assert_array_equal(
+        shots.Shot(CAMERA, sent).small(*size), resize(camera_rgb(CAMERA, sent), *size))
+    assert bytes(sent.data) == data
 
 
 def test_a_broken_message_says_so_to_each_who_asks() -> None:

@@ -232,6 +232,36 @@ def camera_rgb(camera: Camera, msg: Any) -> NDArray[np.uint8]:
     return decode_compressed(msg) if camera.type.endswith('CompressedImage') else to_rgb(msg)
 
 
+def camera_pixels(camera: Camera, msg: Any) -> tuple[NDArray[np.uint8], bool]:
+    """
+    Picture of one of a contract's cameras to be looked at, without a copy where that is possible.
+
+    A copy of a large picture costs most of all the new memory that it lies in. What treats all
+    channels alike, as a resize does, may be done before they are put in order.
+
+    Returns
+    -------
+    pixels
+        uint8 (height, width, 3), read-only: it may lie in the message.
+    blue_first
+        Whether the channels are blue, green, red.
+
+    Raises
+    ------
+    MessageError
+        As ``camera_rgb``.
+
+    """
+    name = '' if camera.type.endswith('CompressedImage') else str(msg.encoding)
+    if name not in ('rgb8', 'bgr8'):
+        pixels = camera_rgb(camera, msg)
+    else:
+        rows = _checked(msg, name, ENCODINGS[name])
+        pixels = rows.reshape(len(rows), -1, 3)
+    pixels.flags.writeable = False
+    return pixels, name == 'bgr8'
+
+
 def fill_image(msg: Any, pixels: NDArray[Any], encoding: str, stamp: Any, frame_id: str) -> Any:
     """
     Fill an empty ``sensor_msgs/Image`` with an array, rows unpadded.

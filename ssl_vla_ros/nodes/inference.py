@@ -27,6 +27,7 @@ import numpy as np
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.lifecycle import LifecyclePublisher
+from rclpy.subscription import Subscription
 from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import Image
 from ssl_vla_ros.contract import Camera
@@ -39,6 +40,7 @@ from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wan
 from ssl_vla_ros.nodes.shots import Shot
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.nodes.swapping import BundleSwap
+from ssl_vla_ros.nodes.taking import take_events, Taker, Unscheduled
 from ssl_vla_ros.nodes.watching import Seen, WATCHED, Watching
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox, TRIGGERS
@@ -88,7 +90,8 @@ class InferenceNode(ManagedNode):
         self._early = ''
         self._worker: threading.Thread | None = None
         self._watching: Watching | None = None
-        self._entities: list[Any] = []
+        self._pictures: list[Subscription] = []
+        self._taker: Taker | None = None
         self._topics: dict[str, str] = {}
         self._told_of: dict[str, float] = {}
         self._actions: list[StreamInput] = []
@@ -124,8 +127,9 @@ class InferenceNode(ManagedNode):
             self.get_logger().warning(
                 f'parameter image: the cameras {", ".join(bundle.manifest.encoder.cameras)} all '
                 f'take {self.value("image")}; that is to try a model, not to run a robot')
+        self._taker = Taker(self, self._on_failed_message)
         for name in bundle.manifest.encoder.cameras:
-            self._subscribe(self._cameras[name])
+            self._subscribe(self._cameras[name], self._taker)
         topics = ['features']
         if bundle.has('world_model'):
             topics += ['prediction', 'surprise']
@@ -137,6 +141,7 @@ class InferenceNode(ManagedNode):
             self._outputs[topic] = self.create_lifecycle_publisher(
                 Image, f'~/{topic}', input_qos('reliable', _OUTPUT_DEPTH))
         self._take_over(bundle)
+        self._taker.start()
 
     def _take_over(self, bundle: Bundle) -> None:
         """Let a bundle take the next picture; what the old one remembered is not the new one's."""
@@ -151,15 +156,17 @@ class InferenceNode(ManagedNode):
         self._info.publish({'instance': self._instance} | self._report.model_info(
             bundle, list(self._outputs)))
 
-    def _subscribe(self, camera: Camera) -> None:
+    def _subscribe(self, camera: Camera, taker: Taker) -> None:
+        callback = partial(self._on_image, camera.name)
         subscription = self.create_subscription(
-            message_class(camera.type), self.value('image') or camera.topic,
-            partial(self._on_image, camera.name),
+            message_class(camera.type), self.value('image') or camera.topic, callback,
             # Whatever camera is tried: best effort takes from publishers of both kinds.
             input_qos('best_effort' if self.value('image') else camera.reliability, _IMAGE_DEPTH),
+            callback_group=Unscheduled(),
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=partial(self._on_lost, camera.name)))
-        self._entities.append(subscription)
+        taker.add(subscription, callback)
+        self._pictures.append(subscription)
         self._topics[camera.name] = subscription.topic_name
 
     def activate(self) -> None:
@@ -193,13 +200,16 @@ class InferenceNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Close the networks and end the subscriptions."""
-        for subscription in self._entities:
+        if self._taker is not None:
+            self._taker.close()
+        for subscription in self._pictures:
             self.destroy_subscription(subscription)
         for action in self._actions:
             action.destroy()
         for publisher in self._outputs.values():
             self.destroy_lifecycle_publisher(publisher)
-        self._entities, self._actions, self._outputs = [], [], {}
+        self._pictures, self._actions, self._outputs = [], [], {}
+        self._taker = None
         self._topics = {}
         self._model = self._told = None
 
@@ -207,7 +217,7 @@ class InferenceNode(ManagedNode):
         """Let a bundle that is being loaded come to its end: threads in C++ cannot be cut off."""
         self._swap.close(_JOIN_S)
 
-    # -- callbacks: keep and return ----------------------------------------------------------
+    # -- callbacks: keep and return; pictures come in the taker's thread -------------------------
 
     def _on_image(self, camera: str, message: Any, info: Any) -> None:
         mailbox = self._mailbox
@@ -225,6 +235,12 @@ class InferenceNode(ManagedNode):
         if self._mailbox is not None:
             self._report.lost[camera] += event.total_count_change
 
+    def _on_failed_message(self, error: Exception) -> None:
+        self._report.drops['error'] += 1
+        lines = ''.join(traceback.format_exception(error))
+        self.get_logger().error(f'a picture could not be taken: {lines}',
+                                throttle_duration_sec=5.0)
+
     def _on_reset(self, _request: Any, response: Any) -> Any:
         self._forget.set()
         response.success = True
@@ -232,6 +248,8 @@ class InferenceNode(ManagedNode):
         return response
 
     def _on_report(self) -> None:
+        for subscription in self._pictures:
+            take_events(subscription)
         if self._model is not None:
             values, warnings, errors = self._report.diagnostics(
                 self._model[0], {action.stream.topic: action.rejected for action in self._actions},

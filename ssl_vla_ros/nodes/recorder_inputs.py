@@ -21,7 +21,8 @@ from ssl_vla_ros.episodes.preroll import Change, Heard, PreRoll
 from ssl_vla_ros.errors import MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
 from ssl_vla_ros.nodes.common import input_qos, ManagedNode
-from ssl_vla_ros.nodes.recorder_topics import Polled, recorded_topics, take_events
+from ssl_vla_ros.nodes.recorder_topics import recorded_topics
+from ssl_vla_ros.nodes.taking import take_events, Unscheduled
 
 #: Messages of a latched topic that every episode begins with.
 _LATCHED = 64
@@ -81,7 +82,7 @@ class Inputs:
             topic: deque(maxlen=_LATCHED) for topic, item in self._topics.items()
             if item.durability == 'transient_local'}
         self._subscriptions: list[tuple[str, Subscription]] = []
-        self._group = Polled()
+        self._group = Unscheduled()
         self._polled = not node.value('use_sim_time')
         self._mismatched: dict[str, int] = {}
         #: Whether an episode has begun that the disk has not made yet.

@@ -1,15 +1,12 @@
 # Copyright 2026 The ssl_vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the recorder subscribes to the topics of a contract, and takes what waits there."""
+"""How the recorder subscribes to the topics of a contract."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import importlib
 from typing import Any
-
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.subscription import Subscription
 
 from ssl_vla_ros.contract import Contract
 from ssl_vla_ros.episodes.schemas import message_schema
@@ -18,18 +15,6 @@ from ssl_vla_ros.errors import MissingDependencyError
 #: What a subscription may keep while the executor is busy (a burst of services, a slow fsync).
 _DEPTH_IMAGES = 60
 _DEPTH_STREAMS = 1000
-
-
-class Polled(ReentrantCallbackGroup):
-    """
-    Keeps subscriptions and their events out of the executor: they wait until they are polled.
-
-    The events, too: a wait for an event of a subscription returns for each of its messages, with
-    nothing to do, and the executor turns without end (measured: 0.6 of a core).
-    """
-
-    def can_execute(self, entity: Any) -> bool:
-        return False
 
 
 @dataclass(frozen=True)
@@ -41,19 +26,6 @@ class RecordedTopic:
     reliability: str
     durability: str
     depth: int
-
-
-def take_events(subscription: Subscription) -> None:
-    """Take what an executor would have taken, had it waited for the subscription's events."""
-    events: Any = subscription.event_handlers  # a list, whatever rclpy's stubs say
-    for event in events:
-        # rclpy has no public way to poll an event: this is what is_ready notes.
-        event._ready_to_take_data = True
-        info = event.take_data()
-        # Without news, it is what was told last, with changes of 0.
-        if info is not None and (
-                info.total_count_change or getattr(info, 'current_count_change', 0)):
-            event.callback(info)
 
 
 def recorded_topics(contract: Contract) -> dict[str, RecordedTopic]:

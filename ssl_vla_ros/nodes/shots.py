@@ -7,10 +7,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from ssl_vla_ros.contract import Camera
-from ssl_vla_ros.messages.images import camera_rgb
+from ssl_vla_ros.messages.images import camera_pixels
 from ssl_vla_ros.preprocess import resize
 
 
@@ -30,7 +31,7 @@ class Shot:
 
     def small(self, height: int, width: int) -> NDArray[np.uint8]:
         """
-        Give the rgb8 picture (height, width, 3).
+        Give the rgb8 picture (height, width, 3); read-only where it has that size already.
 
         Raises
         ------
@@ -40,5 +41,8 @@ class Shot:
         """
         with self._lock:
             if self._small is None or self._small.shape[:2] != (height, width):
-                self._small = resize(camera_rgb(self._camera, self.message), height, width)
+                pixels, blue_first = camera_pixels(self._camera, self.message)
+                small = resize(pixels, height, width)
+                self._small = (cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+                               if blue_first else small)
             return self._small

@@ -11,7 +11,6 @@ from importlib import import_module
 import threading
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
@@ -20,23 +19,11 @@ from ssl_vla_ros.errors import ContractError, MessageError
 from ssl_vla_ros.messages.stamps import header_stamp_ns
 from ssl_vla_ros.messages.streams import read_stream
 from ssl_vla_ros.nodes.common import input_qos
+from ssl_vla_ros.nodes.taking import Unscheduled
 from ssl_vla_ros.runtime.history import joined, latest, StreamLog, Vector
 
 #: Messages the middleware keeps between two polls: a control period's worth at 1 kHz and 20 Hz.
 _DEPTH = 64
-
-
-class _Unscheduled(CallbackGroup):
-    """Keeps its subscriptions out of the executor: their messages wait until they are polled."""
-
-    def can_execute(self, entity: Any) -> bool:
-        return False
-
-    def beginning_execution(self, entity: Any) -> bool:
-        return False
-
-    def ending_execution(self, entity: Any) -> None:
-        return
 
 
 def message_class(kind: str) -> Any:
@@ -90,7 +77,7 @@ class StreamInput:
         self.rejected: Counter[str] = Counter()
         self._subscription: Subscription = node.create_subscription(
             self._class, stream.topic, self._take, input_qos(stream.reliability, _DEPTH),
-            raw=True, callback_group=_Unscheduled() if stream.stamped else None)
+            raw=True, callback_group=Unscheduled() if stream.stamped else None)
 
     def poll(self) -> None:
         """Take what has come since the last call; from any thread."""
