@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import signal
+import threading
 import time
 from typing import Any
 
@@ -287,6 +288,37 @@ def test_transitions_that_are_not_possible_are_refused_and_the_node_lives(
         assert me.change('inference', 'configure')
         assert node.alive() and 'Traceback' not in node.log
         assert node.end(signal.SIGTERM) == 0
+
+
+def test_what_it_says_it_answered_while_it_is_activated_again_and_again_was_heard(
+        bundle: Path, tmp_path: Path) -> None:
+    with robot() as me, running('inference', tmp_path, bundle=bundle, autostart=True):
+        features = ready(me)
+        before = int(me.diagnostics('inference')['published'])
+        features.clear()
+        done = threading.Event()
+
+        def stream() -> None:
+            # Far above the rate of control: one comes in every moment of a transition.
+            while not done.wait(0.002):
+                stamp = me.now_ns()
+                for camera, publisher in me.cameras.items():
+                    publisher.publish(me.image(100, stamp, camera))
+
+        streaming = threading.Thread(target=stream)
+        streaming.start()
+        try:
+            for _ in range(8):
+                assert me.change('inference', 'deactivate')
+                assert me.change('inference', 'activate')
+                count = len(features)
+                me.until(lambda count=count: len(features) > count, 'features once it is active')
+        finally:
+            done.set()
+            streaming.join()
+        me.spin(0.5)
+        values = me.diagnostics('inference')
+        assert int(values['published']) - before == len(features), values
 
 
 def test_who_comes_late_learns_what_runs(bundle: Path, tmp_path: Path) -> None:

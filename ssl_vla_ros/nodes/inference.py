@@ -3,11 +3,12 @@
 """
 The inference node: pictures in, features, predictions and surprise out, at the control rate.
 
-Callbacks keep the newest message; one thread encodes, publishes the features at once, and only
-then asks the world model, so that nothing delays what a controller waits for. The world model
-and the decoder run only while somebody subscribes to what they give. Each output carries the
-header of the first camera's picture. Whatever is stale, broken or NaN is counted, not published.
-Pictures for people are made in a thread of their own, while somebody looks at them.
+A thread of its own takes pictures past the executor, and keeps the newest; another encodes,
+publishes the features at once, and only then asks the world model, so that nothing delays what a
+controller waits for. The world model and the decoder run only while somebody subscribes to what
+they give. Each output carries the header of the first camera's picture. Whatever is stale, broken
+or NaN is counted, not published. Pictures for people are made in a thread of their own, while
+somebody looks at them.
 """
 
 from __future__ import annotations
@@ -174,15 +175,15 @@ class InferenceNode(ManagedNode):
         assert self._model is not None
         bundle = self._model[0]
         encoder, contract = bundle.manifest.encoder, bundle.contract
-        self._mailbox = Mailbox(encoder.cameras, 1.0 / contract.rate_hz,
-                                contract.sync.max_skew_s, self.value('camera_wait_s'),
-                                self.value('trigger'))
-        self._report.begin(self._mailbox)
+        mailbox = Mailbox(encoder.cameras, 1.0 / contract.rate_hz, contract.sync.max_skew_s,
+                          self.value('camera_wait_s'), self.value('trigger'))
+        self._report.begin(mailbox)
         self._tell(bundle)
         self._forget.set()
+        self._mailbox = mailbox
         self._watching = Watching({topic: publisher for topic, publisher in self._outputs.items()
                                    if topic in WATCHED}, self.log_failure, wanted_cores(self))
-        self._worker = threading.Thread(target=self._work, args=(self._mailbox,), name='inference')
+        self._worker = threading.Thread(target=self._work, args=(mailbox,), name='inference')
         self._worker.start()
 
     def deactivate(self) -> None:
@@ -221,7 +222,8 @@ class InferenceNode(ManagedNode):
 
     def _on_image(self, camera: str, message: Any, info: Any) -> None:
         mailbox = self._mailbox
-        if mailbox is not None:
+        # Not while it is being activated: features would come to publishers that are still mute.
+        if mailbox is not None and self.state_label == 'active':
             lost = self._report.count_sequence(camera, info['publication_sequence_number'])
             shot = Shot(self._cameras[camera], message)
             kept = mailbox.put(camera, stamp_ns(message.header.stamp), shot, lost)

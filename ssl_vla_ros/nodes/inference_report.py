@@ -181,7 +181,8 @@ class InferenceReport:
         values |= {f'unforeseen.{cause}': count
                    for cause, count in sorted(self.unforeseen.items())}
         values |= {f'transport_lost.{camera}': count for camera, count in self.lost.items()}
-        values |= {f'sequence_gaps.{camera}': count for camera, count in self.gaps.items()}
+        # Of a copy: a camera may get its first gap meanwhile, in another thread.
+        values |= {f'sequence_gaps.{camera}': count for camera, count in dict(self.gaps).items()}
         values |= {f'rejected.{topic}.{cause}': count for topic, causes in rejected.items()
                    for cause, count in sorted(causes.items())}
         values |= {'model': bundle.manifest.name, 'model_hash': bundle.manifest.digest[:12],

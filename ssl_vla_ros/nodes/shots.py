@@ -19,8 +19,8 @@ class Shot:
     """
     One message of a camera, and the small picture that is made of it once.
 
-    While the worker is at the picture before, the callback's thread has nothing to do: what it
-    makes ready then is no part of the time that the worker needs for a tick.
+    While the worker is at the picture before, the thread that takes them has nothing to do: what
+    it makes ready then is no part of the time that the worker needs for a tick.
     """
 
     def __init__(self, camera: Camera, message: Any) -> None:
