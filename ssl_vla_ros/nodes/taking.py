@@ -99,6 +99,14 @@ class Taker:
         self._guard.destroy()
 
     def _work(self) -> None:
+        try:
+            self._wait_and_take()
+        except Exception as error:
+            # A context that ends may break a wait: that is no fault.
+            if not self._closed and self._context.ok():
+                self._failed(error)
+
+    def _wait_and_take(self) -> None:
         with ExitStack() as held:
             held.enter_context(self._context.handle)
             held.enter_context(self._guard.handle)
