@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import array
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -278,7 +279,8 @@ def test_pixels_to_be_looked_at_are_those_of_the_picture(name: str, padding: int
     encoding = ENCODINGS[name]
     rows = np.random.default_rng(1).integers(
         0, 256, (6, 8 * encoding.pixel_bytes + padding), dtype=np.uint8)
-    message = image(rows, name, width=8)
+    # As rclpy's messages have it: writable.
+    message = image(rows, name, width=8, data=array.array('B', rows.tobytes()))
     camera = Camera('front', 'front', 'sensor_msgs/Image', 4, 4)
     pixels, blue_first = camera_pixels(camera, message)
     assert blue_first == (name == 'bgr8')

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from pathlib import Path
 import signal
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.ros
+NODES = Path(__file__).parents[1] / 'ssl_vla_ros' / 'nodes'
 
 NODE = """
 import sys
@@ -117,3 +121,31 @@ def test_a_parameter_out_of_range_is_named_in_one_line(ros_domain: int) -> None:
     assert len(lines) == 1
     assert lines[0].startswith('cannot start:')
     assert 'rate' in lines[0]
+
+
+def attributes(tree: ast.AST, *, stored: bool) -> set[str]:
+    """Names of ``self``'s attributes in some code: all, or those it sets."""
+    return {item.attr for item in ast.walk(tree)
+            if isinstance(item, ast.Attribute) and isinstance(item.value, ast.Name)
+            and item.value.id == 'self' and (not stored or isinstance(item.ctx, ast.Store))}
+
+
+def test_no_node_sets_an_attribute_that_rclpy_keeps_for_itself() -> None:
+    """``self._subscriptions = []`` once took a node's /clock from it, and nothing said so."""
+    LifecycleNode = pytest.importorskip('rclpy.lifecycle').LifecycleNode
+    theirs: set[str] = set()
+    for base in LifecycleNode.__mro__:
+        if base.__module__.startswith('rclpy'):
+            theirs |= set(vars(base))
+            theirs |= attributes(ast.parse(inspect.getsource(base)), stored=False)
+    assert '_subscriptions' in theirs
+    checked, clashes = 0, []
+    for path in sorted(NODES.glob('*.py')):
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.ClassDef) and any(
+                    ast.unparse(base).endswith('Node') for base in item.bases):
+                checked += 1
+                clashes += [f'{path.name}: {item.name}.{name}'
+                            for name in sorted(attributes(item, stored=True) & theirs)]
+    assert checked >= 7
+    assert not clashes

@@ -236,8 +236,8 @@ def camera_pixels(camera: Camera, msg: Any) -> tuple[NDArray[np.uint8], bool]:
     """
     Picture of one of a contract's cameras to be looked at, without a copy where that is possible.
 
-    A copy of a large picture costs most of all the new memory that it lies in. What treats all
-    channels alike, as a resize does, may be done before they are put in order.
+    What a copy of a large picture costs is mostly the new memory for it. What treats all channels
+    alike, as a resize does, may be done before they are put in order.
 
     Returns
     -------

@@ -41,7 +41,7 @@ from ssl_vla_ros.nodes.models import bind_thread, declare_model, open_model, wan
 from ssl_vla_ros.nodes.shots import Shot
 from ssl_vla_ros.nodes.streams import message_class, StreamInput
 from ssl_vla_ros.nodes.swapping import BundleSwap
-from ssl_vla_ros.nodes.taking import take_events, Taker, Unscheduled
+from ssl_vla_ros.nodes.taking import Taker, Unscheduled
 from ssl_vla_ros.nodes.watching import Seen, WATCHED, Watching
 from ssl_vla_ros.runtime.bundle import Bundle, Floats, InferenceError
 from ssl_vla_ros.runtime.frames import FrameSet, Mailbox, TRIGGERS
@@ -222,8 +222,7 @@ class InferenceNode(ManagedNode):
 
     def _on_image(self, camera: str, message: Any, info: Any) -> None:
         mailbox = self._mailbox
-        # Not while it is being activated: features would come to publishers that are still mute.
-        if mailbox is not None and self.state_label == 'active':
+        if mailbox is not None and self._counting():
             lost = self._report.count_sequence(camera, info['publication_sequence_number'])
             shot = Shot(self._cameras[camera], message)
             kept = mailbox.put(camera, stamp_ns(message.header.stamp), shot, lost)
@@ -233,12 +232,17 @@ class InferenceNode(ManagedNode):
                     encoder = model[0].manifest.encoder
                     shot.small(encoder.height, encoder.width)
 
+    def _counting(self) -> bool:
+        """Whether features can go out: not while it is activated, with publishers still mute."""
+        return self.state_label == 'active'
+
     def _on_lost(self, camera: str, event: Any) -> None:
-        if self._mailbox is not None:
+        if self._counting():
             self._report.lost[camera] += event.total_count_change
 
     def _on_failed_message(self, error: Exception) -> None:
-        self._report.drops['error'] += 1
+        if self._counting():
+            self._report.drops['error'] += 1
         lines = ''.join(traceback.format_exception(error))
         self.get_logger().error(f'a picture could not be taken: {lines}',
                                 throttle_duration_sec=5.0)
@@ -250,8 +254,8 @@ class InferenceNode(ManagedNode):
         return response
 
     def _on_report(self) -> None:
-        for subscription in self._pictures:
-            take_events(subscription)
+        if self._taker is not None:
+            self._taker.check()
         if self._model is not None:
             values, warnings, errors = self._report.diagnostics(
                 self._model[0], {action.stream.topic: action.rejected for action in self._actions},

@@ -180,8 +180,8 @@ class InferenceReport:
         values |= {f'dropped.{cause}': count for cause, count in sorted(drops.items())}
         values |= {f'unforeseen.{cause}': count
                    for cause, count in sorted(self.unforeseen.items())}
-        values |= {f'transport_lost.{camera}': count for camera, count in self.lost.items()}
-        # Of a copy: a camera may get its first gap meanwhile, in another thread.
+        # Of copies: a camera may get its first one meanwhile, in another thread.
+        values |= {f'transport_lost.{camera}': count for camera, count in dict(self.lost).items()}
         values |= {f'sequence_gaps.{camera}': count for camera, count in dict(self.gaps).items()}
         values |= {f'rejected.{topic}.{cause}': count for topic, causes in rejected.items()
                    for cause, count in sorted(causes.items())}

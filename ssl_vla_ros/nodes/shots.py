@@ -31,7 +31,7 @@ class Shot:
 
     def small(self, height: int, width: int) -> NDArray[np.uint8]:
         """
-        Give the rgb8 picture (height, width, 3); read-only where it has that size already.
+        Give the rgb8 picture (height, width, 3), read-only: it may lie in the message.
 
         Raises
         ------
@@ -45,4 +45,5 @@ class Shot:
                 small = resize(pixels, height, width)
                 self._small = (cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
                                if blue_first else small)
+                self._small.flags.writeable = False
             return self._small

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 import threading
 from typing import Any
 
@@ -52,15 +53,15 @@ def take_events(subscription: Subscription) -> None:
 
 class Taker:
     """
-    Takes messages as they come, in a thread of its own, and calls back there.
+    Takes messages and events as they come, in a thread of its own, and calls back there.
 
     Parameters
     ----------
     node
         Whose subscriptions they are.
     failed
-        Called with what a callback, or the middleware, raised; the next message is taken all the
-        same.
+        Called with what a callback raised, or a message that cannot be taken; the next one is
+        taken all the same.
 
     """
 
@@ -69,6 +70,7 @@ class Taker:
         self._failed = failed
         self._callbacks: list[tuple[Subscription, Callable[[Any, Any], None]]] = []
         self._closed = False
+        self._error: Exception | None = None
         self._guard = GuardCondition(None, None, context=self._context)
         self._thread = threading.Thread(target=self._work, name='taking')
 
@@ -90,6 +92,11 @@ class Taker:
         """Begin to take."""
         self._thread.start()
 
+    def check(self) -> None:
+        """Raise what ended the thread, if it waits no more: in a callback it ends the node."""
+        if self._error is not None:
+            raise self._error
+
     def close(self) -> None:
         """End after the callback at hand; the subscriptions may be destroyed after that."""
         self._closed = True
@@ -104,7 +111,7 @@ class Taker:
         except Exception as error:
             # A context that ends may break a wait: that is no fault.
             if not self._closed and self._context.ok():
-                self._failed(error)
+                self._error = error
 
     def _wait_and_take(self) -> None:
         with ExitStack() as held:
@@ -124,14 +131,21 @@ class Taker:
                 wait_set.wait(_LOOK_NS)
                 ready = wait_set.get_ready_entities('subscription')
                 for subscription, callback in self._callbacks:
-                    if subscription.handle.pointer in ready:
-                        self._take(subscription, callback)
+                    # With Fast DDS a wait for messages returns for an event, too, at once and
+                    # until somebody takes it.
+                    if not ready:
+                        self._try(partial(take_events, subscription))
+                    elif subscription.handle.pointer in ready:
+                        self._try(partial(self._take, subscription, callback))
 
     def _take(self, subscription: Subscription, callback: Callable[[Any, Any], None]) -> None:
+        taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+        if taken is not None:
+            callback(*taken)
+
+    def _try(self, work: Callable[[], None]) -> None:
         try:
-            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-            if taken is not None:
-                callback(*taken)
+            work()
         except Exception as error:
             # Nobody looks after this thread: it must outlive whatever one message does to it.
             self._failed(error)
