@@ -114,9 +114,9 @@ def test_split_weights_are_stopped_and_gone_on_with_by_a_single_process(
         time.sleep(0.01)
     # To the launcher, which hands it on: as a cluster does when time is up.
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=60)
     stopped = json.loads((out / 'run.json').read_text())
-    assert 2 <= stopped['step'] < 8
+    assert 2 <= stopped['step'] < 8, said
     assert (out / 'checkpoint.safetensors').exists()
     train_until(str(data), str(out), settings(), None)
     assert losses(out) == pytest.approx(losses(alone), abs=2e-5)

@@ -144,6 +144,31 @@ def test_sigterm_outside_the_steps_ends_as_ctrl_c_does() -> None:
         time.sleep(5.0)
 
 
+def test_a_signal_that_comes_after_another_has_stopped_the_run_takes_nothing_from_it(
+        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of two processes: the signal of the second comes when the first has stopped both."""
+    config = small_config('behaviour_cloning', features='none', steps=10)
+    original, whole = WindowSource.batch, training._whole_objective
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def batch(self: WindowSource, step: int) -> dict[str, torch.Tensor]:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, step)
+
+    def late(*given: Any) -> Any:
+        for number in handlers:
+            os.kill(os.getpid(), number)
+        return whole(*given)
+
+    monkeypatch.setattr(WindowSource, 'batch', batch)
+    monkeypatch.setattr(training, '_whole_objective', late)
+    run = train(config, data, tmp_path / 'run', quiet=True)
+    assert run.info['status'] == 'interrupted' and 3 <= run.info['step'] < 10
+    assert open_run(tmp_path / 'run').info['step'] == run.info['step']
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
+
+
 def test_metrics_of_steps_that_come_again_are_dropped(
         data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed (no signal handler runs) after step 8, with a checkpoint at 6."""

@@ -254,7 +254,8 @@ def _fit(module: TrainingModule, work: Workspace, run: Run, place: Launched, qui
             use_distributed_sampler=False, precision=config.precision,  # type: ignore[arg-type]
             callbacks=[recorder], plugins=[files])
         loader = _loader(steps, config, place)
-        with stop_on_signals(recorder.stop):
+        with stop_on_signals(recorder.stop, lambda: (
+                recorder.interrupted and trainer.global_step < config.steps)):
             try:
                 trainer.fit(module, loader, ckpt_path=str(resume) if resume else None)
             except SIGTERMException:
